@@ -2,8 +2,10 @@
 
 -- The log of what members did and what happened to them. Partitioned by month of occurred_at; partitions are made by
 -- member.ensure_activity_partitions.
+CREATE SEQUENCE member.activity_seq AS bigint CACHE 32;
+
 CREATE TABLE member.activities (
-    id          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    id          bigint      NOT NULL,
     birth       bigint      NOT NULL,
     key         text        NOT NULL,
     occurred_at timestamptz NOT NULL,
@@ -40,19 +42,20 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- The feed, in two steps. Writers add rows to feed_inbox, without a number, in the transaction of the fact. The sequencer
--- of each shard moves committed rows into feed and numbers them, one shard per transaction under the lock of its
--- feed_shards row: a number is visible only after all smaller ones of the shard, and an open transaction elsewhere delays
--- only its own rows.
+-- The feed, in two steps. Writers add rows to feed_inbox in the transaction of the fact; the inbox id only keeps the order
+-- of one writer. The sequencer moves committed rows into feed and numbers them per shard under the lock of the feed_shards
+-- rows: a number is visible only after all smaller ones of its shard, and an open transaction elsewhere delays only its own
+-- rows.
 CREATE TABLE member.feed_inbox (
+    id          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     shard       smallint    NOT NULL,
     birth       bigint      NOT NULL,
     key         text        NOT NULL,
     occurred_at timestamptz NOT NULL,
     activity_id bigint,
-    mode        text        NOT NULL
-);
-CREATE INDEX feed_inbox_shard ON member.feed_inbox (shard);
+    mode        text        NOT NULL,
+    CONSTRAINT feed_inbox_pkey PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 COMMENT ON TABLE member.feed_inbox IS 'class=by_birth; feed rows not yet numbered';
 
 CREATE TABLE member.feed (
@@ -100,7 +103,9 @@ BEGIN
         IF to_regclass('member.' || name) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtext('member.activities partition'));
             IF to_regclass('member.' || name) IS NULL THEN
-                EXECUTE format('CREATE TABLE member.%I PARTITION OF member.activities FOR VALUES FROM (%L) TO (%L)',
+                -- Attaching, unlike CREATE … PARTITION OF, does not stop readers and writers of the log.
+                EXECUTE format('CREATE TABLE member.%I (LIKE member.activities INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+                EXECUTE format('ALTER TABLE member.activities ATTACH PARTITION member.%I FOR VALUES FROM (%L) TO (%L)',
                     name, m::timestamp AT TIME ZONE 'UTC', (m + interval '1 month')::timestamp AT TIME ZONE 'UTC');
                 made := made + 1;
             END IF;

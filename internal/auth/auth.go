@@ -29,6 +29,9 @@ const (
 // Roles lists what an operator can be given; RoleSystem is not among them.
 var Roles = []Role{RoleMarketer, RoleMerchandiser, RoleAssociate, RoleManager, RoleAgent, RoleFinance, RolePartner, RoleAdmin}
 
+// SessionCookie is the cookie that carries a session token.
+const SessionCookie = "lianke_session"
+
 // Scope is the part of the brand an actor sees. Every Find takes one; the zero Scope sees nothing.
 type Scope struct {
 	// All sees the whole brand.

@@ -1,0 +1,174 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/lianke/lianke/internal/auth"
+)
+
+// Op describes one operation.
+type Op struct {
+	ID      string // kebab-case, unique: publish-journey
+	Method  string
+	Path    string // /api/v1/journeys/{id}/publish
+	Tag     string // the module, for the documentation
+	Summary string // one line
+	About   string // more, if there is more to say
+	// Roles may call it; RoleAdmin always may. Empty only with Public.
+	Roles []auth.Role
+	// Public operations need no actor: sign-in, health.
+	Public bool
+	// Status of success; 0 means 200, or 204 without an output body.
+	Status int
+	// MaxBody in bytes; 0 means 1 MB.
+	MaxBody int64
+}
+
+// Authenticator finds out who sends a request. It returns auth.ErrUnauthenticated when nobody does.
+type Authenticator interface {
+	Authenticate(r *http.Request) (auth.Actor, error)
+}
+
+// API is the set of operations on one mux.
+type API struct {
+	mux  *http.ServeMux
+	huma huma.API
+	log  *slog.Logger
+	auth Authenticator
+	ops  []Op
+}
+
+var hookOnce sync.Once
+
+// New returns an API without operations on a mux of its own. version is shown in the OpenAPI document.
+func New(version string, authn Authenticator, log *slog.Logger) *API {
+	// huma asks for its error constructor through package variables; there is one error model in this program.
+	hookOnce.Do(func() {
+		huma.NewError = fromHuma
+		huma.NewErrorWithContext = func(_ huma.Context, code int, msg string, errs ...error) huma.StatusError {
+			return fromHuma(code, msg, errs...)
+		}
+	})
+	mux := http.NewServeMux()
+	cfg := huma.DefaultConfig("Lianke 连客", version)
+	cfg.Info.Description = "Members, marketing and trade of a consumer brand. Errors are RFC 9457 problem documents with stable codes."
+	cfg.CreateHooks = nil // no $schema links in bodies
+	cfg.DocsPath, cfg.SchemasPath, cfg.OpenAPIPath = "", "", "/openapi"
+	strict := huma.Format{Marshal: marshal, Unmarshal: unmarshalStrict}
+	cfg.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"session": {Type: "apiKey", In: "cookie", Name: auth.SessionCookie},
+		"key":     {Type: "http", Scheme: "bearer"},
+	}
+	a := &API{mux: mux, huma: humago.New(mux, cfg), log: log, auth: authn}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errNotFound) })
+	return a
+}
+
+// Mux is where plain handlers (tracking API, provider callbacks, pages) are mounted.
+func (a *API) Mux() *http.ServeMux { return a.mux }
+
+// Ops returns the registered operations, for the route tests.
+func (a *API) Ops() []Op { return append([]Op(nil), a.ops...) }
+
+// OpenAPI returns the OpenAPI 3.1 document, indented.
+func (a *API) OpenAPI() ([]byte, error) {
+	raw, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("encode openapi: %w", err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, raw, "", "  "); err != nil {
+		return nil, fmt.Errorf("indent openapi: %w", err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+// Handler returns the mux behind protection against cross-origin requests from browsers.
+func (a *API) Handler() http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errRejected) }))
+	return guard.Handler(a.mux)
+}
+
+// Add registers an operation. It panics on a mistake in the declaration, at start-up.
+func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error)) {
+	if op.Public == (len(op.Roles) > 0) {
+		panic("api: operation " + op.ID + " needs roles, or Public, and not both")
+	}
+	a.ops = append(a.ops, op)
+	decl := huma.Operation{
+		OperationID: op.ID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.About,
+		Tags: []string{op.Tag}, DefaultStatus: op.Status, MaxBodyBytes: op.MaxBody, SkipValidateBody: true,
+		Errors: []int{http.StatusUnprocessableEntity},
+	}
+	if !op.Public {
+		decl.Security = []map[string][]string{{"session": {}}, {"key": {}}}
+		decl.Errors = append(decl.Errors, http.StatusUnauthorized, http.StatusForbidden)
+		decl.Middlewares = huma.Middlewares{a.requireRole(op)}
+	}
+	huma.Register(a.huma, decl, func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			p := NewProblem(err)
+			if p.Status >= http.StatusInternalServerError {
+				a.log.ErrorContext(ctx, "request failed", "operation", op.ID, "error", err)
+			}
+			return nil, p
+		}
+		return out, nil
+	})
+	describeLimits(a.huma.OpenAPI().Components.Schemas)
+}
+
+// requireRole authenticates the request, checks the roles and puts the actor into its context.
+func (a *API) requireRole(op Op) func(huma.Context, func(huma.Context)) {
+	roles := append([]auth.Role{auth.RoleAdmin}, op.Roles...)
+	return func(hc huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(hc)
+		actor, err := a.auth.Authenticate(r)
+		if err == nil && !actor.Has(roles...) {
+			err = auth.ErrForbidden
+		}
+		if err != nil {
+			if NewProblem(err).Status >= http.StatusInternalServerError {
+				a.log.ErrorContext(r.Context(), "authentication failed", "operation", op.ID, "error", err)
+			}
+			WriteProblem(w, err)
+			return
+		}
+		next(huma.WithContext(hc, auth.WithActor(hc.Context(), actor)))
+	}
+}
+
+func marshal(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// unmarshalStrict refuses unknown fields and anything behind the value.
+func unmarshalStrict(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if _, generic := v.(*any); !generic {
+		dec.DisallowUnknownFields()
+	}
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("something follows the JSON value")
+	}
+	return nil
+}

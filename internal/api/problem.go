@@ -1,0 +1,121 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/lianke/lianke/internal/fault"
+)
+
+// Problem is an RFC 9457 problem document.
+type Problem struct {
+	Type   string        `json:"type" doc:"stable URI of the code" example:"urn:lianke:fault:coupon.expired"`
+	Title  string        `json:"title" doc:"what went wrong, in English"`
+	Status int           `json:"status" doc:"HTTP status"`
+	Code   string        `json:"code" doc:"stable code that clients and translations key on" example:"coupon.expired"`
+	Text   fault.Text    `json:"text" doc:"what went wrong, in both languages"`
+	Hint   *fault.Text   `json:"hint,omitempty" doc:"how to mend it"`
+	Fields []fault.Field `json:"fields,omitempty" doc:"the offending inputs"`
+	cause  error
+}
+
+// Error returns the English text.
+func (p *Problem) Error() string { return p.Code + ": " + p.Title }
+
+// GetStatus returns the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType names the media type of problems.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// Unwrap returns what happened underneath, for the log.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// NewProblem turns any error into a problem document. This is the one place where kinds become statuses; foreign errors
+// become an opaque 500.
+func NewProblem(err error) *Problem {
+	f := fault.From(err)
+	p := &Problem{
+		Type:   "urn:lianke:fault:" + f.Code,
+		Title:  f.Text.EN,
+		Status: status(f.Kind),
+		Code:   f.Code,
+		Text:   f.Text,
+		Fields: f.Fields,
+		cause:  err,
+	}
+	if f.Hint != (fault.Text{}) {
+		p.Hint = &f.Hint
+	}
+	return p
+}
+
+func status(k fault.Kind) int {
+	switch k {
+	case fault.Invalid:
+		return http.StatusUnprocessableEntity
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Precondition:
+		return http.StatusPreconditionFailed
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.RateLimited:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	case fault.Internal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusInternalServerError
+}
+
+// WriteProblem answers a plain handler's request with the error.
+func WriteProblem(w http.ResponseWriter, err error) {
+	p := NewProblem(err)
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client may be gone
+}
+
+// Errors of the door itself.
+var (
+	errMalformed = fault.New(fault.Invalid, "api.malformed", "请求无法解析", "the request cannot be read")
+	errTooLarge  = fault.New(fault.TooLarge, "api.too_large", "请求内容过大", "the request body is too large").
+			WithHint("请分批提交", "send it in smaller parts")
+	errNotAcceptable = fault.New(fault.Invalid, "api.not_acceptable", "只提供 JSON", "only JSON is served")
+	errNotFound      = fault.New(fault.NotFound, "api.not_found", "没有这个地址", "there is nothing at this address")
+	errRejected      = fault.New(fault.Forbidden, "api.cross_origin", "拒绝跨站请求", "cross-origin requests are refused")
+)
+
+// fromHuma translates huma's own errors (unreadable body, bad parameter) into problems.
+func fromHuma(code int, msg string, errs ...error) huma.StatusError {
+	f := errMalformed
+	switch code {
+	case http.StatusRequestEntityTooLarge:
+		f = errTooLarge
+	case http.StatusNotAcceptable:
+		f = errNotAcceptable
+	case http.StatusInternalServerError:
+		return NewProblem(errors.Join(append([]error{errors.New(msg)}, errs...)...))
+	}
+	var fields []fault.Field
+	for _, err := range errs {
+		var d *huma.ErrorDetail
+		if errors.As(err, &d) {
+			fields = append(fields, fault.Field{Path: d.Location, Code: "api.parameter", Text: fault.Text{ZH: "参数无效", EN: d.Message}})
+		} else if err != nil {
+			fields = append(fields, fault.Field{Path: "body", Code: "api.body", Text: fault.Text{ZH: "内容无效", EN: err.Error()}})
+		}
+	}
+	return NewProblem(f.WithFields(fields...))
+}

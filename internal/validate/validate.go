@@ -51,7 +51,10 @@ func Struct(v any) error {
 	}
 	fields := make([]fault.Field, len(found))
 	for i, f := range found {
-		_, path, _ := strings.Cut(f.Namespace(), ".")
+		path := f.Namespace()
+		if _, inside, named := strings.Cut(path, "."); named {
+			path = inside // the first part is the name of the Go type, if it has one
+		}
 		fields[i] = field(path, f.Tag(), f.Param())
 	}
 	return ErrInvalid.WithFields(fields...)

@@ -113,10 +113,11 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 		Tags: []string{op.Tag}, DefaultStatus: op.Status, MaxBodyBytes: op.MaxBody, SkipValidateBody: true,
 		Errors: []int{http.StatusUnprocessableEntity},
 	}
+	decl.Middlewares = huma.Middlewares{keepRequest}
 	if !op.Public {
 		decl.Security = []map[string][]string{{"session": {}}, {"key": {}}}
 		decl.Errors = append(decl.Errors, http.StatusUnauthorized, http.StatusForbidden)
-		decl.Middlewares = huma.Middlewares{a.requireRole(op)}
+		decl.Middlewares = append(decl.Middlewares, a.requireRole(op))
 	}
 	huma.Register(a.huma, decl, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
@@ -130,6 +131,12 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 		return out, nil
 	})
 	describeLimits(a.huma.OpenAPI().Components.Schemas)
+}
+
+// keepRequest lets handlers reach the HTTP request through Request.
+func keepRequest(hc huma.Context, next func(huma.Context)) {
+	r, _ := humago.Unwrap(hc)
+	next(huma.WithValue(hc, requestKey{}, r))
 }
 
 // requireRole authenticates the request, checks the roles and puts the actor into its context.

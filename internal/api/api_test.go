@@ -14,6 +14,8 @@ import (
 
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
+	"github.com/lianke/lianke/internal/clock"
+	"github.com/lianke/lianke/internal/pg/pgtest"
 	"github.com/lianke/lianke/internal/validate"
 )
 
@@ -114,4 +116,44 @@ func TestDoor(t *testing.T) {
 	require.Contains(t, string(doc), `"maxLength": 63`)
 	require.Contains(t, string(doc), `"maximum": 100`)
 	require.Len(t, a.Ops(), 1)
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	s := auth.New(pgtest.Tx(t), clock.System{}, slog.New(slog.DiscardHandler), nil)
+	a := api.New("test", s, slog.New(slog.DiscardHandler))
+	api.AccountRoutes(a, s, false)
+	h := a.Handler()
+	password, err := s.EnsureAdmin(t.Context())
+	require.NoError(t, err)
+
+	do := func(method, path, cookie, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if cookie != "" {
+			r.Header.Set("Cookie", cookie)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	require.Equal(t, 401, do("GET", "/api/v1/operators", "", "").Code)
+	require.Equal(t, 401, do("POST", "/api/v1/session", "", `{"login":"admin","password":"wrong wrong"}`).Code)
+	w := do("POST", "/api/v1/session", "", `{"login":"admin","password":"`+password+`"}`)
+	require.Equal(t, 200, w.Code, w.Body)
+	cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	require.Contains(t, w.Header().Get("Set-Cookie"), "HttpOnly")
+
+	w = do("POST", "/api/v1/operators", cookie, `{"login":"wujing","name":"吴静","password":"long enough","roles":["agent"]}`)
+	require.Equal(t, 201, w.Code, w.Body)
+	w = do("POST", "/api/v1/operators", cookie, `{"login":"wujing","name":"吴静","password":"long enough","roles":["agent"]}`)
+	require.Equal(t, 409, w.Code, w.Body)
+	w = do("GET", "/api/v1/operators?limit=1", cookie, "")
+	require.Contains(t, w.Body.String(), `"next_cursor":"admin"`)
+	w = do("POST", "/api/v1/keys", cookie, `{"kind":"api","name":"erp","source":"erp","roles":["finance"]}`)
+	require.Equal(t, 201, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), "lk_api_")
+	require.Contains(t, do("GET", "/api/v1/audit", cookie, "").Body.String(), "key.created")
+	require.Equal(t, 204, do("DELETE", "/api/v1/session", cookie, "").Code)
+	require.Equal(t, 401, do("GET", "/api/v1/operators", cookie, "").Code)
 }

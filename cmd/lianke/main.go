@@ -36,6 +36,7 @@ type console struct {
 func commands() []command {
 	return []command{
 		migrateCommand(),
+		sandboxCommand(),
 	}
 }
 

@@ -19,13 +19,17 @@ CREATE TABLE member.identifiers (
 COMMENT ON TABLE member.identifiers IS 'class=by_key; identifier → birth';
 
 -- One row per birth: which cluster it is in now (root = smallest birth of the cluster), which it would be in without
--- limits and denials (raw_root), and what the cluster derives from it.
+-- limits and denials (raw_root), and what the cluster derives from it. The row whose birth is a raw_root is the lock of
+-- that raw component: whoever changes evidence or clusters inside it holds that row. A quarantined birth was seen with so
+-- many accounts that it says nothing about who somebody is; it stands alone.
 CREATE TABLE member.births (
     birth         bigint      NOT NULL,
     root          bigint      NOT NULL,
     raw_root      bigint      NOT NULL,
     ns            text        NOT NULL,
+    scope         text        NOT NULL DEFAULT '',
     person        boolean     NOT NULL,
+    quarantined   boolean     NOT NULL DEFAULT false,
     registered_at timestamptz,
     first_fact_at timestamptz,
     created_at    timestamptz NOT NULL,

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -171,8 +170,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 			return nil, err
 		}
 	}
-	created, err := s.createMissing(ctx, tx, wanted, have)
-	if err != nil {
+	if err := s.createMissing(ctx, tx, wanted, have); err != nil {
 		return nil, err
 	}
 	for i := range work {
@@ -186,7 +184,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 				continue // erased since
 			}
 			w.births[k] = e.birth
-			w.isNew[k] = created[e.birth]
+			w.isNew[k] = e.fresh
 			if w.first < 0 {
 				w.first = k
 			}
@@ -225,7 +223,7 @@ func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]tim
 	}
 	have := make(map[identifier][]known, len(ids))
 	b.Queue(findIdentifiersSQL, identifierArgs(ids)).Query(func(rows pgx.Rows) error {
-		_, err := collectIdentifiers(rows, have)
+		_, err := collectIdentifiers(rows, have, false)
 		return err
 	})
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
@@ -234,34 +232,25 @@ func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]tim
 	return fresh, have, nil
 }
 
-// createMissing inserts the identifiers that do not exist and adds them to have; it returns the births created here.
-func (s *Service) createMissing(ctx context.Context, tx pgx.Tx, wanted map[identifier]time.Time, have map[identifier][]known) (map[member.Birth]bool, error) {
+// createMissing inserts the identifiers that do not exist and adds them to have.
+func (s *Service) createMissing(ctx context.Context, tx pgx.Tx, wanted map[identifier]time.Time, have map[identifier][]known) error {
 	var missing []opening
 	for id, at := range wanted {
 		if len(have[id]) == 0 {
 			missing = append(missing, opening{id, 0, at})
 		}
 	}
-	created := map[member.Birth]bool{}
-	for id := range have { // epochs that openEpochs made
-		for _, k := range have[id] {
-			if k.epoch < 0 {
-				created[k.birth] = true
-			}
-		}
-	}
 	if len(missing) == 0 {
-		return created, nil
+		return nil
 	}
 	inserted, err := insertIdentifiers(ctx, tx, missing)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var lost []identifier
 	for _, m := range missing {
 		if ks := inserted[m.identifier]; len(ks) > 0 {
 			have[m.identifier] = ks
-			created[ks[0].birth] = true
 		} else {
 			lost = append(lost, m.identifier)
 		}
@@ -269,13 +258,13 @@ func (s *Service) createMissing(ctx context.Context, tx pgx.Tx, wanted map[ident
 	if len(lost) > 0 { // another transaction was first, or they are suppressed
 		others, err := findIdentifiers(ctx, tx, lost)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for id, ks := range others {
 			have[id] = ks
 		}
 	}
-	return created, nil
+	return nil
 }
 
 // epochAt returns the epoch of an identifier that was current at an instant: the last one opened by then. The first epoch
@@ -315,7 +304,15 @@ const phoneAccountsSQL = `
 SELECT p.birth, a.scope, a.ns, a.birth
 FROM unnest(@phones::bigint[]) AS p (birth)
 JOIN member.births pb ON pb.birth = p.birth
-JOIN member.births a ON a.raw_root = pb.raw_root AND a.ns = ANY(@accounts)
+JOIN LATERAL (
+    SELECT r.birth, r.ns, r.scope
+    FROM member.births r
+    WHERE r.birth = pb.raw_root
+    UNION ALL
+    SELECT r.birth, r.ns, r.scope
+    FROM member.births r
+    WHERE r.raw_root = pb.raw_root AND r.raw_root <> r.birth
+) a ON a.ns = ANY(@accounts)
 WHERE EXISTS (
     SELECT FROM member.evidence e
     WHERE e.a_birth = LEAST(p.birth, a.birth) AND e.b_birth = GREATEST(p.birth, a.birth)
@@ -392,15 +389,10 @@ func (s *Service) openEpochs(ctx context.Context, tx pgx.Tx, obs []Observation, 
 		if len(inserted[id]) == 0 {
 			return fmt.Errorf("another transaction opened the same epoch: %w", pg.ErrRetry)
 		}
-		k := inserted[id][0]
-		s.mark(&k)
-		have[id] = append(have[id], k)
+		have[id] = append(have[id], inserted[id][0])
 	}
 	return nil
 }
-
-// mark notes, until createMissing has read it, that an epoch was created in this call.
-func (s *Service) mark(k *known) { k.epoch = -k.epoch }
 
 func accountNamespaces() []string {
 	var out []string
@@ -411,5 +403,3 @@ func accountNamespaces() []string {
 	}
 	return out
 }
-
-var errMoved = errors.New("identity: a component moved before its lock")

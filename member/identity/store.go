@@ -23,6 +23,7 @@ type known struct {
 	epoch     int
 	birth     member.Birth
 	firstSeen time.Time
+	fresh     bool // created in this call
 }
 
 const findIdentifiersSQL = `
@@ -36,15 +37,15 @@ func findIdentifiers(ctx context.Context, db pg.DB, ids []identifier) (map[ident
 	if err != nil {
 		return nil, fmt.Errorf("find identifiers: %w", err)
 	}
-	return collectIdentifiers(rows, make(map[identifier][]known, len(ids)))
+	return collectIdentifiers(rows, make(map[identifier][]known, len(ids)), false)
 }
 
-func collectIdentifiers(rows pgx.Rows, into map[identifier][]known) (map[identifier][]known, error) {
+func collectIdentifiers(rows pgx.Rows, into map[identifier][]known, fresh bool) (map[identifier][]known, error) {
 	defer rows.Close()
 	for rows.Next() {
 		var id identifier
 		var vh []byte
-		var k known
+		k := known{fresh: fresh}
 		if err := rows.Scan(&id.ns, &id.scope, &vh, &k.epoch, &k.birth, &k.firstSeen); err != nil {
 			return nil, fmt.Errorf("read identifiers: %w", err)
 		}
@@ -96,7 +97,7 @@ func insertIdentifiers(ctx context.Context, tx pgx.Tx, open []opening) (map[iden
 	if err != nil {
 		return nil, fmt.Errorf("insert identifiers: %w", err)
 	}
-	return collectIdentifiers(rows, make(map[identifier][]known, len(open)))
+	return collectIdentifiers(rows, make(map[identifier][]known, len(open)), true)
 }
 
 const insertEventsSQL = `
@@ -164,7 +165,14 @@ func loadEvidence(ctx context.Context, db pg.DB, births []member.Birth) ([]Edge,
 	return edges, nil
 }
 
-// Rank 3 of the locks: the members whose births move, in order. Whoever changes something of a member holds this row.
+// Rank 3 of the locks: births that move, in order, and then the members whose births move, in order. Whoever changes something of a member holds this row.
+const lockBirthsSQL = `
+SELECT birth
+FROM member.births
+WHERE birth = ANY(@births)
+ORDER BY birth
+FOR NO KEY UPDATE`
+
 const lockMembersSQL = `
 SELECT id
 FROM member.members

@@ -1,0 +1,455 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lianke/lianke/internal/pg"
+	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/activity"
+)
+
+// change is one set of changes to the graph on its way into the database: new births, new and revoked evidence. apply
+// locks the raw components that it concerns, decides who is one person now, and writes what became different.
+type change struct {
+	cause, actor, reason string
+	mode                 member.Mode
+	at                   time.Time
+	fresh                map[member.Birth]freshBirth
+	touched              map[member.Birth]bool // births that exist
+	added                map[edgeKey]*Edge
+	revoked              map[int64]bool
+	// refreshAll makes apply rebuild the members of all clusters, not only those it created (see ObserveDeferred).
+	refreshAll bool
+
+	births  map[member.Birth]*birthRow // all of the locked components, and the fresh ones, as they are after apply
+	members map[member.Birth][]member.Birth
+	changed []member.ID // roots whose cluster is new or different
+	result  []Rejection
+}
+
+type freshBirth struct {
+	Node
+	at time.Time
+}
+
+type edgeKey struct {
+	a, b         member.Birth
+	kind, source string
+}
+
+func newChange(cause, actor string) *change {
+	return &change{cause: cause, actor: actor, mode: member.ModeLive, fresh: map[member.Birth]freshBirth{},
+		touched: map[member.Birth]bool{}, added: map[edgeKey]*Edge{}, revoked: map[int64]bool{}}
+}
+
+func (c *change) create(n Node, at time.Time) {
+	if f, ok := c.fresh[n.Birth]; !ok || at.Before(f.at) {
+		c.fresh[n.Birth] = freshBirth{n, at}
+	}
+}
+
+func (c *change) touch(b member.Birth) { c.touched[b] = true }
+
+// add notes evidence; several observations of one pair, kind and source count together.
+func (c *change) add(x, y member.Birth, kind, source string, trust int, at time.Time) {
+	k := edgeKey{min(x, y), max(x, y), kind, source}
+	c.merge(k, Edge{A: k.a, B: k.b, Kind: kind, Source: source, Trust: trust, First: at, Last: at, N: 1})
+}
+
+func (c *change) merge(k edgeKey, e Edge) {
+	old := c.added[k]
+	if old == nil {
+		c.added[k] = &e
+		return
+	}
+	*old = combine(*old, e)
+}
+
+// combine is what the upsert of evidence does, for edges not yet written.
+func combine(x, y Edge) Edge {
+	if y.First.Before(x.First) {
+		x.First = y.First
+	}
+	if y.Last.After(x.Last) {
+		x.Last = y.Last
+	}
+	x.Trust = min(x.Trust, y.Trust)
+	x.N += y.N
+	return x
+}
+
+func (c *change) clusterOf(b member.Birth) Cluster {
+	root := c.births[b].root
+	return Cluster{Root: member.ID(root), Births: c.members[root]}
+}
+
+// apply is steps 2 to 5 of the protocol in the package documentation.
+func (s *Service) apply(ctx context.Context, tx pgx.Tx, c *change) error {
+	for b := range c.fresh {
+		delete(c.touched, b)
+	}
+	if err := s.lockComponents(ctx, tx, c); err != nil {
+		return err
+	}
+	before := make(map[member.Birth]birthRow, len(c.births))
+	for b, r := range c.births {
+		before[b] = *r
+	}
+	for b, f := range c.fresh {
+		c.births[b] = &birthRow{Node: f.Node, root: b, raw: b}
+	}
+	if err := s.decide(ctx, tx, c); err != nil {
+		return err
+	}
+	return s.write(ctx, tx, c, before)
+}
+
+// maxLockAttempts bounds the local retries of rank 2. Between attempts nothing is held but identifiers, so some
+// transaction always gets on; after that the whole transaction starts again.
+const maxLockAttempts = 20
+
+// lockComponents locks the raw components of all touched births and loads them. If one moved between the look and the
+// lock, the locks are dropped and taken again: a further component is never locked while others are held.
+func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) error {
+	c.births = map[member.Birth]*birthRow{}
+	if len(c.touched) == 0 {
+		return nil
+	}
+	touched := slices.Sorted(maps.Keys(c.touched))
+	roots, err := rawRoots(ctx, tx, touched)
+	if err != nil {
+		return err
+	}
+	for range maxLockAttempts {
+		var b pgx.Batch
+		var rows []birthRow
+		b.Queue(`SAVEPOINT identity_rank_2`)
+		b.Queue(lockComponentsSQL, pg.Args{"roots": ints(roots)})
+		b.Queue(loadComponentsSQL, pg.Args{"roots": ints(roots)}).Query(func(r pgx.Rows) (err error) {
+			rows, err = pgx.CollectRows(r, scanBirth)
+			return err
+		})
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("lock components: %w", err)
+		}
+		clear(c.births)
+		for i := range rows {
+			c.births[rows[i].Birth] = &rows[i]
+		}
+		if !slices.ContainsFunc(touched, func(b member.Birth) bool { return c.births[b] == nil }) {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, `ROLLBACK TO SAVEPOINT identity_rank_2`); err != nil {
+			return fmt.Errorf("drop component locks: %w", err)
+		}
+		if roots, err = rawRoots(ctx, tx, touched); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("components keep moving: %w", pg.ErrRetry)
+}
+
+func rawRoots(ctx context.Context, db pg.DB, births []member.Birth) ([]member.Birth, error) {
+	rows, err := db.Query(ctx, rawRootsSQL, pg.Args{"births": ints(births)})
+	if err != nil {
+		return nil, fmt.Errorf("raw roots: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[member.Birth])
+	if err != nil {
+		return nil, fmt.Errorf("raw roots: %w", err)
+	}
+	return out, nil
+}
+
+// decide computes root and raw root of all births from the old components and the change. Components where everything
+// fits are joined without reading their evidence; the others are partitioned from all of it.
+func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
+	all := slices.Sorted(maps.Keys(c.births))
+	index := make(map[member.Birth]int, len(all))
+	for i, b := range all {
+		index[b] = i
+	}
+	parent := make([]int, len(all))
+	for i := range parent {
+		parent[i] = i
+	}
+	for _, b := range all {
+		union(parent, index[b], index[c.births[b].raw])
+	}
+	for k, e := range c.added {
+		if e.Kind != KindDeny && !c.births[k.a].Quarantined && !c.births[k.b].Quarantined {
+			union(parent, index[k.a], index[k.b])
+		}
+	}
+	parts := map[int][]member.Birth{}
+	for i, b := range all {
+		r := find(parent, i)
+		parts[r] = append(parts[r], b)
+	}
+	// What must be partitioned from its evidence: where something was revoked or denied, and what is not simple.
+	complex := map[int]bool{}
+	if len(c.revoked) > 0 {
+		for r := range parts {
+			complex[r] = true
+		}
+	}
+	for k, e := range c.added {
+		if e.Kind == KindDeny {
+			complex[find(parent, index[k.a])] = true
+			complex[find(parent, index[k.b])] = true
+		}
+	}
+	denied, err := s.deniedPairs(ctx, tx, c, all, parts)
+	if err != nil {
+		return err
+	}
+	var rebuild []member.Birth
+	for r, births := range parts {
+		if complex[r] || !c.simple(births, denied) {
+			rebuild = append(rebuild, births...)
+			continue
+		}
+		for _, b := range births {
+			c.births[b].root, c.births[b].raw = births[0], births[0]
+		}
+	}
+	if len(rebuild) > 0 {
+		if err := s.rebuild(ctx, tx, c, rebuild); err != nil {
+			return err
+		}
+	}
+	c.members = make(map[member.Birth][]member.Birth, len(parts))
+	for _, b := range all {
+		c.members[c.births[b].root] = append(c.members[c.births[b].root], b)
+	}
+	return nil
+}
+
+// simple reports whether Partition would certainly follow all evidence within the births: no limit, denial, device or hot
+// identifier can stand in the way. It errs on the side of no.
+func (c *change) simple(births []member.Birth, denied map[member.Birth]bool) bool {
+	if len(births) == 1 {
+		return true
+	}
+	if len(births) > member.MaxCluster {
+		return false
+	}
+	var held [8]limitKey
+	slots := held[:0]
+	accounts := 0
+	for _, b := range births {
+		n := c.births[b]
+		ns := byCode[n.NS]
+		if !ns.bridges() || n.Quarantined || denied[b] {
+			return false
+		}
+		if ns.Class == ClassAccount {
+			accounts++
+		}
+		if ns.Limit > 0 {
+			k := limitKey{n.NS, n.Scope}
+			if slices.Contains(slots, k) {
+				return false
+			}
+			slots = append(slots, k)
+		}
+	}
+	return accounts <= maxAccountsOfOne
+}
+
+// deniedPairs returns the births with a denial. A denial is about two births that exist, so fresh ones need no look.
+func (s *Service) deniedPairs(ctx context.Context, tx pgx.Tx, c *change, all []member.Birth, parts map[int][]member.Birth) (map[member.Birth]bool, error) {
+	if len(parts) == len(all) || len(c.touched) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, loadDenialsSQL, pg.Args{"births": ints(all)})
+	if err != nil {
+		return nil, fmt.Errorf("load denials: %w", err)
+	}
+	edges, err := pgx.CollectRows(rows, scanEdge)
+	if err != nil {
+		return nil, fmt.Errorf("load denials: %w", err)
+	}
+	out := make(map[member.Birth]bool, 2*len(edges))
+	for _, e := range edges {
+		out[e.A], out[e.B] = true, true
+	}
+	return out, nil
+}
+
+// rebuild partitions the births from all their evidence.
+func (s *Service) rebuild(ctx context.Context, tx pgx.Tx, c *change, births []member.Birth) error {
+	edges, err := loadEvidence(ctx, tx, births)
+	if err != nil {
+		return err
+	}
+	live := make(map[edgeKey]*Edge, len(edges)+len(c.added))
+	for i := range edges {
+		e := &edges[i]
+		if !c.revoked[e.ID] {
+			live[edgeKey{e.A, e.B, e.Kind, e.Source}] = e
+		}
+	}
+	for k, e := range c.added {
+		if old := live[k]; old != nil {
+			joined := combine(*old, *e)
+			live[k] = &joined
+		} else {
+			live[k] = e
+		}
+	}
+	nodes := make([]Node, len(births))
+	for i, b := range births {
+		nodes[i] = c.births[b].Node
+	}
+	flat := make([]Edge, 0, len(live))
+	for _, e := range live {
+		flat = append(flat, *e)
+	}
+	p := Partition(nodes, flat)
+	c.result = append(c.result, p.Rejected...)
+	for _, b := range p.Hot {
+		c.births[b].Quarantined = true
+	}
+	for _, cl := range p.Clusters {
+		for _, b := range cl.Births {
+			c.births[b].root, c.births[b].raw = member.Birth(cl.Root), p.raw[b]
+		}
+	}
+	return nil
+}
+
+// write stores what became different, in one round trip, and announces it.
+func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[member.Birth]birthRow) error {
+	var b pgx.Batch
+	var fresh, moved, reclustered []member.Birth
+	roots, locks := map[member.ID]bool{}, map[member.ID]bool{}
+	gone := map[member.ID]bool{}
+	for birth, r := range c.births {
+		old, existed := before[birth]
+		switch {
+		case !existed:
+			fresh = append(fresh, birth)
+			roots[member.ID(r.root)] = true
+		case old.root != r.root:
+			reclustered = append(reclustered, birth)
+			roots[member.ID(r.root)], locks[member.ID(r.root)], locks[member.ID(old.root)] = true, true, true
+			if o, ok := c.births[old.root]; ok && o.root != old.root {
+				gone[member.ID(old.root)] = true
+			} else {
+				roots[member.ID(old.root)] = true
+			}
+		}
+		if existed && (old.root != r.root || old.raw != r.raw || old.Quarantined != r.Quarantined) {
+			moved = append(moved, birth)
+		}
+	}
+	slices.Sort(fresh)
+	slices.Sort(moved)
+	slices.Sort(reclustered)
+	c.changed = slices.Sorted(maps.Keys(roots))
+	if len(moved) > 0 {
+		b.Queue(lockBirthsSQL, pg.Args{"births": ints(moved)})
+	}
+	if len(locks) > 0 {
+		b.Queue(lockMembersSQL, pg.Args{"ids": ints(slices.Sorted(maps.Keys(locks)))})
+	}
+	c.queueBirths(&b, fresh, moved, reclustered, before)
+	c.queueEvidence(&b)
+	if len(gone) > 0 {
+		queueRemove(&b, slices.Sorted(maps.Keys(gone)))
+	}
+	refresh := c.changed
+	if !c.refreshAll {
+		refresh = refresh[:0:0]
+		for _, r := range c.changed {
+			if _, existed := before[member.Birth(r)]; !existed || len(reclustered) > 0 {
+				refresh = append(refresh, r)
+			}
+		}
+	}
+	if len(refresh) > 0 {
+		queueRefresh(&b, refresh, c.at)
+	}
+	if b.Len() > 0 {
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+	}
+	announce := make([]member.Birth, len(c.changed))
+	for i, r := range c.changed {
+		announce[i] = member.Birth(r)
+	}
+	for g := range gone {
+		announce = append(announce, member.Birth(g))
+	}
+	slices.Sort(announce)
+	return s.log.Touch(ctx, tx, announce, activity.KeyIdentity, c.mode, c.at)
+}
+
+func (c *change) queueBirths(b *pgx.Batch, fresh, moved, reclustered []member.Birth, before map[member.Birth]birthRow) {
+	if n := len(fresh); n > 0 {
+		roots, raws := make([]int64, n), make([]int64, n)
+		ns, scopes := make([]string, n), make([]string, n)
+		persons, hot, facts := make([]bool, n), make([]bool, n), make([]*time.Time, n)
+		for i, birth := range fresh {
+			r := c.births[birth]
+			roots[i], raws[i], ns[i], scopes[i] = int64(r.root), int64(r.raw), r.NS, r.Scope
+			persons[i], hot[i] = byCode[r.NS].Person(), r.Quarantined
+			if persons[i] {
+				at := c.fresh[birth].at
+				facts[i] = &at
+			}
+		}
+		b.Queue(insertBirthsSQL, pg.Args{"births": ints(fresh), "roots": roots, "raws": raws, "ns": ns, "scopes": scopes,
+			"persons": persons, "hot": hot, "facts": facts, "now": c.at})
+	}
+	if n := len(moved); n > 0 {
+		roots, raws, hot := make([]int64, n), make([]int64, n), make([]bool, n)
+		for i, birth := range moved {
+			r := c.births[birth]
+			roots[i], raws[i], hot[i] = int64(r.root), int64(r.raw), r.Quarantined
+		}
+		b.Queue(moveBirthsSQL, pg.Args{"births": ints(moved), "roots": roots, "raws": raws, "hot": hot})
+	}
+	if n := len(reclustered); n > 0 {
+		olds, news := make([]int64, n), make([]int64, n)
+		for i, birth := range reclustered {
+			olds[i], news[i] = int64(before[birth].root), int64(c.births[birth].root)
+		}
+		b.Queue(insertHistorySQL, pg.Args{"births": ints(reclustered), "olds": olds, "news": news, "now": c.at,
+			"cause": c.cause, "actor": c.actor})
+	}
+}
+
+func (c *change) queueEvidence(b *pgx.Batch) {
+	if len(c.revoked) > 0 {
+		b.Queue(revokeEvidenceSQL, pg.Args{"ids": slices.Sorted(maps.Keys(c.revoked)), "now": c.at, "actor": c.actor, "reason": c.reason})
+	}
+	n := len(c.added)
+	if n == 0 {
+		return
+	}
+	edges := make([]*Edge, 0, n)
+	for _, e := range c.added {
+		edges = append(edges, e)
+	}
+	slices.SortFunc(edges, func(x, y *Edge) int {
+		return cmp.Or(cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Source, y.Source))
+	})
+	as, bs, kinds, sources := make([]int64, n), make([]int64, n), make([]string, n), make([]string, n)
+	trusts, ns, firsts, lasts := make([]int32, n), make([]int32, n), make([]time.Time, n), make([]time.Time, n)
+	for i, e := range edges {
+		as[i], bs[i], kinds[i], sources[i] = int64(e.A), int64(e.B), e.Kind, e.Source
+		trusts[i], ns[i], firsts[i], lasts[i] = int32(e.Trust), int32(e.N), e.First, e.Last
+	}
+	b.Queue(upsertEvidenceSQL, pg.Args{"as": as, "bs": bs, "kinds": kinds, "sources": sources, "trusts": trusts,
+		"firsts": firsts, "lasts": lasts, "ns": ns, "reason": c.reason})
+}

@@ -1,0 +1,40 @@
+// Package identity decides who is one person. It owns member.identifiers, births, evidence, evidence_events,
+// cluster_history and suppressed, and derives member.members and member.reach.
+//
+// Evidence is stored, people are derived. An observation says that identifiers (openid, phone, card, a source system's
+// record …) were seen together. Each identifier has a birth, a number given once; facts hang on births and never move.
+// Partition is the pure function from evidence to clusters; a cluster's root, its smallest birth, is the id of the
+// member. Because the function sees all evidence of a component, arrival order does not matter, and revoking evidence
+// undoes exactly what it did.
+//
+//	identifier ──birth──┐ evidence  ┌──birth── identifier
+//	                    └─────┬─────┘
+//	raw component: all that evidence connects ──Partition──▶ clusters: members and visitors
+//
+// # Locks
+//
+// Observe runs in a fixed order; each step locks in ascending key order, so two calls wait for each other and never in a
+// circle:
+//
+//  1. evidence_events by hash: a concurrent replay waits, then knows that it is one
+//  2. identifiers by key: concurrent inserters of one new key agree on its birth
+//  3. raw components, by the births row of their smallest birth; births are read again after the lock, and if one has
+//     moved meanwhile, the locks are dropped (savepoint) and taken again: a further component is never locked while
+//     others are held
+//  4. births that move, then members (old and new roots), then the rows derived from them
+//
+// Member-scoped changes elsewhere (points, coupons, enrolment) call LockMember, which takes only the member's row. Call
+// Observe once per transaction and before LockMember; a violation costs a deadlock retry, not correctness.
+//
+// # Epochs
+//
+// A phone number is sold again about 90 days after its owner gave it up. An observation of kind reissued, or a one-time
+// code proved for another account of a system in which an account had proved it before, opens a new epoch: a new birth
+// for the same number from that instant on. Observations are assigned by their own time, so late orders find the old owner.
+//
+// # Events and failures
+//
+// Out: activity.KeyIdentity in the feed for every root involved; domain events member.identity.merged and
+// member.identity.split for what operators do. In: none. Any failure rolls back the caller's transaction; what a
+// concurrent change invalidated ends in pg.ErrRetry and runs again.
+package identity

@@ -2,15 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
+	"github.com/lianke/lianke/internal/api"
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
+	"github.com/lianke/lianke/internal/config"
+	"github.com/lianke/lianke/internal/embedded"
 	"github.com/lianke/lianke/internal/events"
-	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/jobs"
+	"github.com/lianke/lianke/internal/loops"
+	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
+	"github.com/lianke/lianke/internal/redis"
 )
 
 // common are the flags every command takes.
@@ -21,43 +30,133 @@ type common struct {
 
 func commonFlags(fs *flag.FlagSet) *common {
 	var c common
-	fs.StringVar(&c.dataDir, "data-dir", os.Getenv("LIANKE_DATA_DIR"), "where the embedded stack and the keys live")
+	fs.StringVar(&c.dataDir, "data-dir", "", "where the embedded stack, the keys and the files live (default $LIANKE_DATA_DIR, else see `lianke config`)")
 	fs.BoolVar(&c.json, "json", false, "print one JSON object on the last line of standard output")
 	return &c
 }
 
+// config returns the effective configuration: flags over environment over defaults.
+func (c *common) config() (config.Config, error) { return config.Load(os.Environ(), c.dataDir) }
+
 // app is the program wired together: the one place where modules meet.
 type app struct {
-	log   *slog.Logger
-	clock clock.Clock
-	db    *pg.Pool
-	jobs  *jobs.Runner
-	bus   *events.Bus
+	cfg     config.Config
+	log     *slog.Logger
+	clock   clock.Clock
+	metrics *obs.Metrics
+	stack   *embedded.Stack // nil with servers of the installation's own
+	db      *pg.Pool
+	redis   *redis.Client
+
+	jobs *jobs.Runner
+	bus  *events.Bus
+	auth *auth.Service
+	api  *api.API
+
+	loops []loops.Loop
 }
 
-var errNoDatabase = fault.New(fault.Unavailable, "app.no_database", "没有可用的数据库", "no database is configured").
-	WithHint("请设置 LIANKE_DATABASE_URL", "set LIANKE_DATABASE_URL")
-
-// openApp connects to the stack, migrates it and wires the modules.
+// openApp connects to the stack, migrates it and wires the modules. Without LIANKE_DATABASE_URL it joins or starts the
+// embedded stack of the data directory, so every command works whether or not serve runs on it.
 func openApp(ctx context.Context, c console, flags *common) (*app, error) {
-	log := slog.New(slog.NewJSONHandler(c.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	url := os.Getenv("LIANKE_DATABASE_URL")
-	if url == "" {
-		return nil, errNoDatabase
-	}
-	db, err := pg.Open(ctx, url, 0)
+	cfg, err := flags.config()
 	if err != nil {
 		return nil, err
 	}
-	if err := pg.Migrate(ctx, db, log); err != nil {
-		db.Close()
+	return openAppWith(ctx, c, cfg)
+}
+
+func openAppWith(ctx context.Context, c console, cfg config.Config) (_ *app, err error) {
+	a := &app{cfg: cfg, log: obs.Logger(c.err, cfg.LogLevel, cfg.LogFormat), clock: clock.System{}, metrics: obs.NewMetrics(version())}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.openStores(ctx); err != nil {
 		return nil, err
 	}
-	a := &app{log: log, clock: clock.System{}, db: db}
-	a.jobs = jobs.New(db, log)
-	a.bus = events.New(db, a.clock, a.jobs)
+	if err := pg.Migrate(ctx, a.db, a.log); err != nil {
+		return nil, err
+	}
+	if err := a.wire(ctx); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
-// Close lets go of the stack.
-func (a *app) Close() { a.db.Close() }
+// openStores connects to the configured servers, or to the embedded ones where none are configured.
+func (a *app) openStores(ctx context.Context) error {
+	databaseURL, redisURL := a.cfg.DatabaseURL, a.cfg.RedisURL
+	if databaseURL == "" || redisURL == "" {
+		stack, err := embedded.Open(ctx, embedded.Options{
+			Dir: a.cfg.DataDir, Log: a.log, Postgres: databaseURL == "", Redis: redisURL == "",
+		})
+		if err != nil {
+			return err
+		}
+		a.stack = stack
+		if databaseURL == "" {
+			databaseURL = stack.DatabaseURL
+		}
+		if redisURL == "" {
+			redisURL = stack.RedisURL
+		}
+	}
+	var err error
+	if a.redis, err = redis.Open(redisURL, a.log); err != nil {
+		return err
+	}
+	if a.db, err = pg.Open(ctx, databaseURL, a.cfg.DatabaseConns); err != nil {
+		return err
+	}
+	a.metrics.WatchPool(a.db.Stat)
+	return nil
+}
+
+// wire constructs the modules, registers their operations, jobs and subscriptions, and lists their loops by role.
+func (a *app) wire(context.Context) error {
+	a.jobs = jobs.New(a.db, a.log)
+	a.bus = events.New(a.db, a.clock, a.jobs)
+	a.auth = auth.New(a.db, a.clock, a.log, nil)
+	a.api = api.New(version(), a.auth, a.log)
+	api.AccountRoutes(a.api, a.auth, len(a.cfg.PublicURL) > 5 && a.cfg.PublicURL[:5] == "https")
+
+	a.loop("jobs", "jobs", a.jobs.Run)
+	if a.stack != nil {
+		a.loop("", "embedded stack", a.stack.Watch)
+	}
+	return nil
+}
+
+// loop adds a long-lived part that processes with the role run (see internal/loops).
+func (a *app) loop(role, name string, run func(ctx context.Context) error) {
+	a.loops = append(a.loops, loops.Loop{Role: role, Name: name, Run: run})
+}
+
+// Close lets go of the stack; the last command on an embedded one stops it.
+func (a *app) Close() error {
+	var errs []error
+	if a.db != nil {
+		a.db.Close()
+	}
+	if a.redis != nil {
+		errs = append(errs, a.redis.Close())
+	}
+	if a.stack != nil {
+		errs = append(errs, a.stack.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
+
+// version is the module's version or the commit this binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}

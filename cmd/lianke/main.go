@@ -35,7 +35,10 @@ type console struct {
 // commands in the order people meet them.
 func commands() []command {
 	return []command{
+		serveCommand(),
 		migrateCommand(),
+		configCommand(),
+		versionCommand(),
 		sandboxCommand(),
 	}
 }

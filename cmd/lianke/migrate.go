@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -13,17 +14,17 @@ func migrateCommand() command {
 	}
 }
 
-func migrate(ctx context.Context, c console, args []string) error {
+func migrate(ctx context.Context, c console, args []string) (err error) {
 	fs := newFlags(c, migrateCommand())
-	common := commonFlags(fs)
+	flags := commonFlags(fs)
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	app, err := openApp(ctx, c, common)
+	app, err := openApp(ctx, c, flags)
 	if err != nil {
 		return err
 	}
-	defer app.Close()
+	defer func() { err = errors.Join(err, app.Close()) }()
 	fmt.Fprintln(c.out, "schema is current")
 	return nil
 }

@@ -23,6 +23,12 @@ type Kind interface {
 	Load(ctx context.Context, tx pgx.Tx, b Batch) ([]Result, error)
 }
 
+// Grouper is a Kind whose records belong together, like the lines of an order. Neighbours of one group go into one batch
+// where they fit; a group may still be spread over the file.
+type Grouper interface {
+	Group(record any) string
+}
+
 // Column is one column of a kind. A name that ends in "." is a family: attr. stands for attr.colour and attr.size.
 type Column struct {
 	Name     string
@@ -118,4 +124,11 @@ func (r Report) Add(o Report) Report {
 		r.Rejects = o.Rejects
 	}
 	return r
+}
+
+// Warn puts warnings about a batch on its first result.
+func Warn(results []Result, code string, subjects []string) {
+	for _, s := range subjects {
+		results[0].Warnings = append(results[0].Warnings, Warning{Code: code, Subject: s})
+	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/lianke/lianke/internal/sheet"
 )
 
-// A batch ends at whichever comes first.
+// A batch ends at whichever comes first, up to twice as far if that keeps a group together.
 const (
 	BatchRows  = 2_000
 	BatchBytes = 8 << 20
@@ -96,6 +96,7 @@ type run struct {
 	rejects *rejects
 	db      pg.DB // the pool; for a dry run the one connection that has the table of seen keys
 	job     job
+	held    *row // read, but for the next batch
 	resumed int64
 	warned  map[Warning]bool
 }
@@ -230,26 +231,48 @@ type row struct {
 // read returns the next batch, parsed; none at the end of the file.
 func (r *run) read() ([]row, error) {
 	var out []row
-	for size := 0; len(out) < BatchRows && size < BatchBytes; {
-		line, err := r.table.Next()
+	if r.held != nil {
+		out, r.held = append(out, *r.held), nil
+	}
+	grouper, grouped := r.kind.(Grouper)
+	for size := 0; size < 2*BatchBytes && len(out) < 2*BatchRows; {
+		full := len(out) >= BatchRows || size >= BatchBytes
+		if full && !grouped {
+			break
+		}
+		next, err := r.readRow()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		for _, c := range line.Cells {
+		if full {
+			last := out[len(out)-1]
+			if len(last.problems)+len(next.problems) > 0 || grouper.Group(last.record.Value) != grouper.Group(next.record.Value) {
+				r.held = &next
+				break
+			}
+		}
+		for _, c := range next.Cells {
 			size += len(c) + 16
 		}
-		parsed := row{Row: line}
-		if line.Err != nil {
-			parsed.problems = problemsOf(line.Err)
-		} else if err := r.parse(&parsed); err != nil {
-			return nil, err
-		}
-		out = append(out, parsed)
+		out = append(out, next)
 	}
 	return out, nil
+}
+
+func (r *run) readRow() (row, error) {
+	line, err := r.table.Next()
+	if err != nil {
+		return row{}, err
+	}
+	p := row{Row: line}
+	if line.Err != nil {
+		p.problems = problemsOf(line.Err)
+		return p, nil
+	}
+	return p, r.parse(&p)
 }
 
 func (r *run) parse(p *row) error {

@@ -85,12 +85,20 @@ func (s *Stack) Close() error {
 		s.closed = s.gated(ctx, func(ctx context.Context) error {
 			last, err := s.users.try(syscall.LOCK_EX)
 			if err == nil && last && !s.opts.Linger {
-				err = errors.Join(s.place.stopPostgres(ctx), s.place.stopRedis(ctx))
+				err = s.place.stop(ctx)
 			}
 			return errors.Join(err, s.users.close())
 		})
 	})
 	return s.closed
+}
+
+// stop ends both servers. The gate is held and nobody else uses them.
+func (p place) stop(ctx context.Context) error {
+	if err := errors.Join(p.stopPostgres(ctx), p.stopRedis(ctx)); err != nil {
+		return err
+	}
+	return p.removeRun()
 }
 
 // Watch brings back a server that somebody else ended, until ctx ends.
@@ -130,6 +138,9 @@ func (s *Stack) running() bool {
 
 // ensure makes the wanted servers run and returns their addresses. The gate is held.
 func (s *Stack) ensure(ctx context.Context) (database, redis string, err error) {
+	if err := s.place.makeRun(); err != nil {
+		return "", "", err
+	}
 	if s.opts.Postgres {
 		if err := s.ensurePostgres(ctx); err != nil {
 			return "", "", err
@@ -226,6 +237,11 @@ func (p place) prepare() error {
 	if err := os.MkdirAll(p.logs, 0o700); err != nil {
 		return p.denied(err)
 	}
+	return nil
+}
+
+// makeRun makes the directory of the sockets. The gate is held.
+func (p place) makeRun() error {
 	if err := os.Mkdir(p.run, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return p.denied(err)
 	}
@@ -238,6 +254,14 @@ func (p place) prepare() error {
 		return errDenied.With("dir", p.run)
 	}
 	return nil
+}
+
+// removeRun removes it again from /tmp, where nothing of a stopped stack should stay. The gate is held and nobody runs.
+func (p place) removeRun() error {
+	if filepath.Dir(p.run) == p.dir {
+		return nil
+	}
+	return os.RemoveAll(p.run)
 }
 
 // denied turns a refusal of the file system into one that says what to do.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,7 +264,12 @@ func TestALongPathGetsShortSockets(t *testing.T) {
 	dir := filepath.Join(dataDir(t), strings.Repeat("long", 30))
 	s := open(t, dir)
 	require.Equal(t, "1", query(t, s.DatabaseURL, "SELECT '1'"))
+	u, err := url.Parse(s.DatabaseURL)
+	require.NoError(t, err)
+	sockets := u.Query().Get("host")
+	require.DirExists(t, sockets)
 	require.NoError(t, s.Close())
+	require.NoDirExists(t, filepath.Dir(sockets), "nothing stays under /tmp")
 }
 
 func TestALingeringStackIsStoppedByTheNextLastUser(t *testing.T) {

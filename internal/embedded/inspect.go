@@ -61,6 +61,6 @@ func Stop(ctx context.Context, dir string) error {
 		if alone, err := users.try(syscall.LOCK_EX); err != nil || !alone {
 			return errors.Join(errInUse.With("dir", p.dir), err)
 		}
-		return errors.Join(p.stopPostgres(ctx), p.stopRedis(ctx))
+		return p.stop(ctx)
 	})
 }

@@ -41,6 +41,21 @@ func tidy(s string) (string, bool) {
 	return s, true
 }
 
+// numbered is opaque for ids that a system counts: 1111 and 22222 are ordinary there.
+func numbered(limit int) func(string) (string, bool) {
+	plain := opaque(limit)
+	return func(s string) (string, bool) {
+		if v, ok := plain(s); ok {
+			return v, true
+		}
+		t := strings.TrimSpace(s)
+		if len(t) < 2 || len(t) > limit || strings.Trim(t, "123456789") != "" {
+			return "", false
+		}
+		return t, true
+	}
+}
+
 func opaque(limit int) func(string) (string, bool) {
 	return func(s string) (string, bool) {
 		s, ok := tidy(s)

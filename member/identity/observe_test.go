@@ -82,3 +82,14 @@ func TestUnusableKeysAreLeftOut(t *testing.T) {
 	require.ErrorIs(t, r[1].Err, identity.ErrNoKey)
 	require.NoError(t, r[2].Err)
 }
+
+func TestCountedIdsOfEqualDigitsAreIds(t *testing.T) {
+	t.Parallel()
+	for _, ns := range []string{identity.NSSource, identity.NSUser, identity.NSOrder} {
+		k, err := identity.Key{NS: ns, Scope: "crm", Value: " 2222 "}.Normalise()
+		require.NoError(t, err)
+		require.Equal(t, "2222", k.Value)
+		_, err = identity.Key{NS: ns, Scope: "crm", Value: "0000"}.Normalise()
+		require.ErrorIs(t, err, identity.ErrKey)
+	}
+}

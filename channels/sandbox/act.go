@@ -111,11 +111,12 @@ func (s *Server) Say(person, appid, text string) error {
 	}
 	a.open(openid, s.now(), true)
 	a.lastMsgID++
-	s.push(a, openid, "text", [][2]string{{"Content", text}, {"MsgId", strconv.FormatInt(a.lastMsgID, 10)}}, "", nil)
+	s.push(a, openid, "text", [][2]string{{"Content", text}, {"MsgId", strconv.FormatInt(a.lastMsgID, 10)}}, 0, "", nil)
 	return nil
 }
 
-// Grant lets a mini-program user allow n messages of a template (or refuse, with n = 0).
+// Grant lets a mini-program user allow n messages of a template (or refuse, with n = 0): one
+// popup each, a second apart, since WeChat tells events apart by the second.
 func (s *Server) Grant(person, appid, template string, n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,12 +126,12 @@ func (s *Server) Grant(person, appid, template string, n int) error {
 	}
 	a.grants[openid+"\x00"+template] += n
 	answers := max(n, 1)
-	for range answers {
+	for i := range answers {
 		status := "accept"
 		if n == 0 {
 			status = "reject"
 		}
-		s.listEvent(a, openid, "subscribe_msg_popup_event", "SubscribeMsgPopupEvent", []map[string]string{
+		s.listEvent(a, openid, "subscribe_msg_popup_event", i, "SubscribeMsgPopupEvent", []map[string]string{
 			{"TemplateId": template, "SubscribeStatusString": status, "PopupScene": "0"},
 		})
 	}

@@ -17,7 +17,7 @@ const (
 	FaultStatus            FaultKind = "status"              // answer with HTTP status Code, nothing is done
 	FaultBusy              FaultKind = "busy"                // -1 system error, nothing is done
 	FaultCode              FaultKind = "code"                // the provider's error Code with Text, nothing is done
-	FaultTokenRevoked      FaultKind = "token_revoked"       // all tokens of all apps die first, then the request is handled
+	FaultTokenRevoked      FaultKind = "token_revoked"       // all tokens of the app die first, then the request is handled
 	FaultQuota             FaultKind = "quota"               // 45009
 	FaultAcceptThenTimeout FaultKind = "accept_then_timeout" // the request is handled, then the connection breaks
 	FaultReset             FaultKind = "reset"               // the connection breaks, nothing is done
@@ -29,7 +29,7 @@ const (
 	FaultNoMailbox         FaultKind = "no_mailbox"          // SMTP 550 5.1.1
 )
 
-// Fault is one entry of the script. Route is a part of "METHOD host/path", of "callback APP_OR_ACCOUNT", or "smtp".
+// Fault is one entry of the script. Route is a part of "METHOD host/path APP_OR_ACCESS_KEY", of "callback APP_OR_ACCOUNT", "smtp rcpt ADDRESS" or "smtp data ADDRESS".
 type Fault struct {
 	Route string        `json:"route"`
 	Kind  FaultKind     `json:"kind"`
@@ -96,7 +96,7 @@ func (f *Fault) delay(ctx context.Context) {
 }
 
 // answer writes what the client sees instead of the provider's work; false means the work is done as usual.
-func (f *Fault) answer(w http.ResponseWriter, s *Server) bool {
+func (f *Fault) answer(w http.ResponseWriter, s *Server, account string) bool {
 	switch f.Kind {
 	case FaultReset:
 		panic(http.ErrAbortHandler)
@@ -118,7 +118,7 @@ func (f *Fault) answer(w http.ResponseWriter, s *Server) bool {
 		s.weixinError(w, weixinCode{f.Code, f.Text})
 		return true
 	case FaultTokenRevoked:
-		s.RevokeTokens()
+		s.RevokeTokens(account)
 	}
 	return false
 }

@@ -110,7 +110,7 @@ func (s *Server) finishSubscribe(a *app, sent Sent) {
 		if failed {
 			item["ErrorCode"], item["ErrorStatus"] = "1", "failed"
 		}
-		s.listEvent(a, sent.To, "subscribe_msg_sent_event", "SubscribeMsgSentEvent", []map[string]string{item})
+		s.listEvent(a, sent.To, "subscribe_msg_sent_event", 0, "SubscribeMsgSentEvent", []map[string]string{item})
 		person := a.known[sent.To]
 		s.mu.Unlock()
 		if !failed {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -239,13 +240,14 @@ func (s *Server) record(next http.Handler) http.Handler {
 		}
 		r.Host = host
 		e := Exchange{At: s.Now(), Route: r.Method + " " + host + r.URL.Path, Query: r.URL.RawQuery, Request: string(body)}
-		f := s.takeFault(e.Route)
+		account := s.accountOf(r, body)
+		f := s.takeFault(e.Route + " " + account)
 		c := &capture{ResponseWriter: w, status: http.StatusOK}
 		if f != nil {
 			e.Fault = string(f.Kind)
 			f.delay(r.Context())
 		}
-		if f == nil || !f.answer(c, s) {
+		if f == nil || !f.answer(c, s, account) {
 			next.ServeHTTP(c, r)
 		}
 		e.Status, e.Response = c.status, c.body.String()
@@ -261,6 +263,31 @@ func (s *Server) record(next http.Handler) http.Handler {
 		}
 		_, _ = w.Write(answer)
 	})
+}
+
+// accountOf names the app or access key that a request is made for, so that a fault can hit one account.
+func (s *Server) accountOf(r *http.Request, body []byte) string {
+	q := r.URL.Query()
+	if v := q.Get("appid"); v != "" {
+		return v
+	}
+	if m := authorization.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
+		return m[1]
+	}
+	var in struct {
+		AppID string `json:"appid"`
+	}
+	if json.Unmarshal(body, &in) == nil && in.AppID != "" {
+		return in.AppID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.apps {
+		if a.tokens.all[q.Get("access_token")] != nil {
+			return a.AppID
+		}
+	}
+	return ""
 }
 
 // routes is the list of everything the HTTPS side plays, by host.

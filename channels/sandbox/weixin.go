@@ -123,11 +123,14 @@ func (t *tokens) issue(kind string, now time.Time) *token {
 	return n
 }
 
-// RevokeTokens kills every access token of every app, as a change of secret or another user of /token does.
-func (s *Server) RevokeTokens() {
+// RevokeTokens kills every access token of an app, or of all with an empty appid, as a change of secret or another user of /token does.
+func (s *Server) RevokeTokens(appid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.apps {
+		if appid != "" && a.AppID != appid {
+			continue
+		}
 		for _, t := range a.tokens.all {
 			t.revoked = true
 		}

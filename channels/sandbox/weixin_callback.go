@@ -112,12 +112,12 @@ func (m message) json() []byte {
 
 // event sends an event of a person to the app's receiver. The caller holds the lock.
 func (s *Server) event(a *app, openid, event string, fields map[string]string) {
-	s.push(a, openid, "event", append([][2]string{{"Event", event}}, pairs(fields)...), "", nil)
+	s.push(a, openid, "event", append([][2]string{{"Event", event}}, pairs(fields)...), 0, "", nil)
 }
 
-// listEvent sends an event with a list. The caller holds the lock.
-func (s *Server) listEvent(a *app, openid, event, wrapper string, items []map[string]string) {
-	s.push(a, openid, "event", [][2]string{{"Event", event}}, wrapper, items)
+// listEvent sends an event with a list, dated some seconds ahead. The caller holds the lock.
+func (s *Server) listEvent(a *app, openid, event string, ahead int, wrapper string, items []map[string]string) {
+	s.push(a, openid, "event", [][2]string{{"Event", event}}, ahead, wrapper, items)
 }
 
 func pairs(m map[string]string) [][2]string {
@@ -129,12 +129,12 @@ func pairs(m map[string]string) [][2]string {
 }
 
 // push queues a callback. The caller holds the lock.
-func (s *Server) push(a *app, openid, msgType string, fields [][2]string, list string, items []map[string]string) {
+func (s *Server) push(a *app, openid, msgType string, fields [][2]string, ahead int, list string, items []map[string]string) {
 	if a.Callback == "" {
 		return
 	}
 	m := message{fields: append([][2]string{
-		{"ToUserName", a.Original}, {"FromUserName", openid}, {"CreateTime", strconv.FormatInt(s.now().Unix(), 10)}, {"MsgType", msgType},
+		{"ToUserName", a.Original}, {"FromUserName", openid}, {"CreateTime", strconv.FormatInt(s.now().Unix()+int64(ahead), 10)}, {"MsgType", msgType},
 	}, fields...), list: list, items: items}
 	body := m.xml()
 	if a.JSON {

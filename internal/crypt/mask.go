@@ -79,3 +79,6 @@ func Mask(kind, clear string) string {
 		return string(r[:2]) + "…" + string(r[len(r)-2:])
 	}
 }
+
+// PersonalOf wraps a clear text of a kind.
+func PersonalOf(kind, clear string) Personal { return Personal{kind, clear} }

@@ -25,8 +25,7 @@ type change struct {
 	touched              map[member.Birth]bool // births that exist
 	added                map[edgeKey]*Edge
 	revoked              map[int64]bool
-	// refreshAll makes apply rebuild the members of all clusters, not only those it created (see ObserveDeferred).
-	refreshAll bool
+	deferred             bool // the caller refreshes members itself
 
 	births  map[member.Birth]*birthRow // all of the locked components, and the fresh ones, as they are after apply
 	members map[member.Birth][]member.Birth
@@ -366,17 +365,12 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	if len(gone) > 0 {
 		queueRemove(&b, slices.Sorted(maps.Keys(gone)))
 	}
-	refresh := c.changed
-	if !c.refreshAll {
-		refresh = refresh[:0:0]
-		for _, r := range c.changed {
-			if _, existed := before[member.Birth(r)]; !existed || len(reclustered) > 0 {
-				refresh = append(refresh, r)
-			}
-		}
-	}
-	if len(refresh) > 0 {
-		queueRefresh(&b, refresh, c.at)
+	switch {
+	case len(c.changed) == 0:
+	case c.deferred:
+		b.Queue(openMembersSQL, pg.Args{"roots": ints(c.changed), "now": c.at})
+	default:
+		queueRefresh(&b, c.changed, c.at)
 	}
 	if b.Len() > 0 {
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {

@@ -60,17 +60,17 @@ type observed struct {
 // the package documentation for the locks. Call it before member-scoped locks in the same transaction, and once per
 // transaction; batches of 50 to 1,000 are best.
 func (s *Service) Observe(ctx context.Context, tx pgx.Tx, obs []Observation) ([]Resolved, error) {
-	out, _, err := s.ObserveDeferred(ctx, tx, obs)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	out, _, err := s.observe(ctx, tx, obs, false)
+	return out, err
 }
 
 // ObserveDeferred is Observe for a caller that goes on to write profiles in the same transaction and then calls Refresh
-// with more roots than these: it leaves the rows of member.members and member.reach of the returned roots to that call
-// when they existed before.
+// with at least the returned roots: until then their rows in member.members and member.reach are incomplete.
 func (s *Service) ObserveDeferred(ctx context.Context, tx pgx.Tx, obs []Observation) ([]Resolved, []member.ID, error) {
+	return s.observe(ctx, tx, obs, true)
+}
+
+func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, deferred bool) ([]Resolved, []member.ID, error) {
 	if len(obs) == 0 {
 		return nil, nil, nil
 	}
@@ -79,6 +79,7 @@ func (s *Service) ObserveDeferred(ctx context.Context, tx pgx.Tx, obs []Observat
 		return nil, nil, err
 	}
 	c := newChange("observed", "")
+	c.deferred = deferred
 	for i, w := range work {
 		if w.err != nil {
 			continue

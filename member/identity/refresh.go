@@ -49,6 +49,14 @@ ON CONFLICT (id) DO UPDATE
 SET is_member = EXCLUDED.is_member, registered_at = EXCLUDED.registered_at, first_fact_at = EXCLUDED.first_fact_at,
     home_store = EXCLUDED.home_store, attrs = EXCLUDED.attrs, tags = EXCLUDED.tags, version = m.version + 1, updated_at = @now`
 
+// openMembersSQL makes the rows of new clusters, so that they can be locked; Refresh fills them.
+const openMembersSQL = `
+INSERT INTO member.members (id, is_member, updated_at)
+SELECT id, false, @now
+FROM unnest(@roots::bigint[]) AS r (id)
+ORDER BY id
+ON CONFLICT DO NOTHING`
+
 const clearReachSQL = `
 DELETE FROM member.reach
 WHERE id = ANY(@roots)`

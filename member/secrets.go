@@ -28,7 +28,7 @@ type Secret struct {
 var ErrNoSecret = fault.New(fault.NotFound, "member.no_secret", "没有该项个人信息,或已被删除", "there is no such personal data, or it has been erased")
 
 // Audit records that an actor (in the context) read personal data of a birth in clear, and why.
-type Audit func(ctx context.Context, db pg.DB, birth Birth, kind, purpose string) error
+type Audit func(ctx context.Context, tx pgx.Tx, birth Birth, kind, purpose string) error
 
 // Secrets keeps personal data encrypted under one key per birth, findable by blind tokens.
 type Secrets struct {

@@ -53,6 +53,8 @@ type app struct {
 	auth *auth.Service
 	api  *api.API
 
+	members
+
 	loops []loops.Loop
 }
 
@@ -121,6 +123,10 @@ func (a *app) wire(context.Context) error {
 	a.auth = auth.New(a.db, a.clock, a.log, nil)
 	a.api = api.New(version(), a.auth, a.log)
 	api.AccountRoutes(a.api, a.auth, len(a.cfg.PublicURL) > 5 && a.cfg.PublicURL[:5] == "https")
+
+	if err := a.wireMembers(); err != nil {
+		return err
+	}
 
 	a.loop("jobs", "jobs", a.jobs.Run)
 	if a.stack != nil {

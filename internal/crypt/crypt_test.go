@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,26 +72,11 @@ func TestMasterKeyRotates(t *testing.T) {
 	require.NotEqual(t, before.Token("a", "bc"), before.Token("ab", "c"))
 }
 
-func TestLoadCreatesThePrivateKeyFileOnce(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv(EnvMasterKey, "")
-	t.Setenv(EnvMasterKeyFile, "")
-	a, err := Load(filepath.Join(dir, "new"))
-	require.NoError(t, err)
-	b, err := Load(filepath.Join(dir, "new"))
-	require.NoError(t, err)
-	require.Equal(t, a.Token("k", "v"), b.Token("k", "v"))
-	path := filepath.Join(dir, "new", MasterKeyFile)
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-
-	require.NoError(t, os.Chmod(path, 0o644))
-	_, err = Load(filepath.Join(dir, "new"))
+func TestMasterKeysOfAnotherLengthAreRefused(t *testing.T) {
+	t.Parallel()
+	_, err := New()
 	require.ErrorIs(t, err, ErrMasterKey)
-	_, err = Parse("c2hvcnQ=")
-	require.ErrorIs(t, err, ErrMasterKey)
-	_, err = Load("")
+	_, err = New([]byte("short"))
 	require.ErrorIs(t, err, ErrMasterKey)
 }
 

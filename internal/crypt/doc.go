@@ -3,10 +3,9 @@
 //	master key(s) ──wraps──▶ data key of a birth ──seals──▶ name, phone, openid … of that birth
 //	      └──derives──▶ token key ──HMAC──▶ blind tokens, by which equality is tested without reading
 //
-// The master key is 32 random bytes: LIANKE_MASTER_KEY (base64 or hex), the file named by LIANKE_MASTER_KEY_FILE, or
-// master.key in the data directory, which Load creates with mode 0600. A key file may hold several lines: the first wraps
-// new data keys, the others still open old ones, so a master key is rotated by putting a new line on top and calling
-// Rewrap on stored keys. The token key derives from the last line and therefore survives rotation.
+// The master key is 32 bytes; package config finds or makes it. A Ring takes several: the first wraps new data keys, the
+// others still open old ones, so a master key is rotated by putting a new one in front and calling Rewrap on stored keys.
+// The token key derives from the last one and therefore survives rotation.
 //
 // Erasing a person means deleting the wrapped data keys of their births: what they sealed is noise afterwards, in backups
 // too. Tokens are HMAC-SHA256 cut to 128 bit; without the master key they cannot be enumerated, which a plain hash of an

@@ -42,7 +42,7 @@ func setup(t *testing.T) *bundle {
 	discard := slog.New(slog.DiscardHandler)
 	log := activity.NewLog(b.db, b.clock, discard)
 	b.graph = identity.New(b.db, b.clock, ring, log, events.New(b.db, b.clock, jobs.New(b.db, discard)))
-	b.secrets = member.NewSecrets(ring, func(_ context.Context, _ pg.DB, birth member.Birth, kind, why string) error {
+	b.secrets = member.NewSecrets(ring, func(_ context.Context, _ pgx.Tx, birth member.Birth, kind, why string) error {
 		b.reveals = append(b.reveals, fmt.Sprintf("%s %s %s", birth, kind, why))
 		return nil
 	})

@@ -32,8 +32,8 @@ func NewLog(db pg.DB, clk clock.Clock, log *slog.Logger) *Log {
 	return &Log{db: db, clock: clk, log: log, months: map[int]bool{}, wake: make(chan struct{})}
 }
 
-// inputSQL spreads the columns of a batch; appendSQL and settleSQL begin with it.
-const inputSQL = `
+// inputCTE spreads the columns of a batch; appendSQL and settleSQL begin with it.
+const inputCTE = `
 WITH input AS (
     SELECT *
     FROM unnest(@births::bigint[], @keys::text[], @ats::timestamptz[], @touchpoints::text[], @modes::text[],
@@ -44,7 +44,7 @@ WITH input AS (
 // appendSQL logs what is new. Keys are inserted in key order, so that two writers with overlapping keys wait for each
 // other rather than deadlock; of a key that both insert, one wins and the other sees a conflict. The rows that lost, and
 // those of earlier batches, do not come back and are settled by settleSQL.
-const appendSQL = inputSQL + `, fresh AS (
+const appendSQL = inputCTE + `, fresh AS (
     INSERT INTO member.activity_keys (source, key_hash, content_hash, occurred_at, activity_id)
     SELECT source, key_hash, content_hash, occurred_at, nextval('member.activity_seq')
     FROM input
@@ -167,7 +167,7 @@ func (l *Log) settle(ctx context.Context, tx pgx.Tx, sql string, rows []encoded,
 
 // replaceSQL handles keys that are logged already: equal content stays as it is; other content replaces the activity,
 // under a new id. The feed rows are backfill: a revision updates segments but sets nothing in motion.
-const replaceSQL = inputSQL + `, old AS (
+const replaceSQL = inputCTE + `, old AS (
     SELECT k.source, k.key_hash, k.occurred_at, k.activity_id, i.ord
     FROM member.activity_keys k
     JOIN input i USING (source, key_hash)

@@ -49,7 +49,8 @@ func encrypt(key, message []byte, appid string) string {
 	return base64.StdEncoding.EncodeToString(plain)
 }
 
-func sha1Sign(parts ...string) string {
+// Sign is the signature of WeChat's callbacks: SHA-1 over the sorted, joined parts.
+func Sign(parts ...string) string {
 	slices.Sort(parts)
 	sum := sha1.Sum([]byte(strings.Join(parts, "")))
 	return hex.EncodeToString(sum[:])
@@ -167,7 +168,7 @@ func (s *Server) push(a *app, openid, msgType string, fields [][2]string, ahead 
 // callback delivers a message once; true means the receiver acknowledged it.
 func (s *Server) callback(ctx context.Context, a App, openid string, body []byte) bool {
 	timestamp, nonce := strconv.FormatInt(s.Now().Unix(), 10), newToken("n")[2:12]
-	q := url.Values{"signature": {sha1Sign(a.Token, timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}, "openid": {openid}}
+	q := url.Values{"signature": {Sign(a.Token, timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}, "openid": {openid}}
 	if a.Mode != ModePlain {
 		key, err := aesKey(a.AESKey)
 		if err != nil {
@@ -175,7 +176,7 @@ func (s *Server) callback(ctx context.Context, a App, openid string, body []byte
 		}
 		cipherText := encrypt(key, body, a.AppID)
 		q.Set("encrypt_type", "aes")
-		q.Set("msg_signature", sha1Sign(a.Token, timestamp, nonce, cipherText))
+		q.Set("msg_signature", Sign(a.Token, timestamp, nonce, cipherText))
 		body = wrap(a, body, cipherText)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Callback+"?"+q.Encode(), bytes.NewReader(body))
@@ -232,7 +233,7 @@ func (s *Server) VerifyCallback(ctx context.Context, appid string) error {
 		return fmt.Errorf("sandbox: no app %q", appid)
 	}
 	timestamp, nonce, echo := strconv.FormatInt(s.Now().Unix(), 10), newToken("n")[2:12], newToken("echo")[:20]
-	q := url.Values{"signature": {sha1Sign(a.Token, timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}, "echostr": {echo}}
+	q := url.Values{"signature": {Sign(a.Token, timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}, "echostr": {echo}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Callback+"?"+q.Encode(), nil)
 	if err != nil {
 		return fmt.Errorf("sandbox: verify callback: %w", err)

@@ -24,6 +24,9 @@ type event struct {
 const (
 	maxDepth  = 8
 	maxFields = 200
+
+	minSeconds = 946_684_800   // 2000-01-01
+	maxSeconds = 4_102_444_800 // 2100-01-01
 )
 
 // decodeEvent reads the decrypted message, XML or JSON.
@@ -139,7 +142,7 @@ type news struct {
 func interpret(cfg Config, e event) (news, error) {
 	f := e.fields
 	seconds, err := strconv.ParseInt(f["CreateTime"], 10, 64)
-	if err != nil || f["FromUserName"] == "" || f["MsgType"] == "" {
+	if err != nil || seconds < minSeconds || seconds > maxSeconds || f["FromUserName"] == "" || f["MsgType"] == "" {
 		return news{}, errEnvelope
 	}
 	at := time.Unix(seconds, 0).UTC()

@@ -46,11 +46,8 @@ const (
 // Open joins the servers under opts.Dir, starting those that do not run, and keeps them until Close. It waits for a
 // database that recovers after a crash as long as ctx lets it.
 func Open(ctx context.Context, opts Options) (*Stack, error) {
-	p, err := placeOf(opts.Dir)
+	p, err := prepare(opts.Dir)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.prepare(); err != nil {
 		return nil, err
 	}
 	s := &Stack{opts: opts, place: p}
@@ -192,11 +189,9 @@ func placeOf(dir string) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("data directory: %w", err)
 	}
-	// The same directory under two names is one stack.
+	// The same directory under two names is one stack. One that does not exist has no stack yet.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
-	} else if parent, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
-		abs = filepath.Join(parent, filepath.Base(abs))
 	}
 	sum := sha256.Sum256([]byte(abs))
 	hash := hex.EncodeToString(sum[:6])
@@ -219,30 +214,35 @@ func (p place) redisSocket() string     { return filepath.Join(p.redisSockets(),
 func (p place) postgresLog() string     { return filepath.Join(p.logs, "postgres.log") }
 func (p place) redisLog() string        { return filepath.Join(p.logs, "redis.log") }
 
-// prepare makes the directories that are ours. The servers' users pass through them and see nothing.
-func (p place) prepare() error {
-	fresh := false
-	if _, err := os.Stat(p.dir); errors.Is(err, fs.ErrNotExist) {
-		fresh = true
+// prepare makes the directories that are ours and says where everything lies. The servers' users pass through them and
+// see nothing.
+func prepare(dir string) (place, error) {
+	_, err := os.Stat(dir)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	err = os.MkdirAll(dir, 0o711)
+	if err == nil && fresh && os.Geteuid() == 0 {
+		err = os.Chmod(dir, 0o711) // whatever the umask says
 	}
-	if err := os.MkdirAll(p.dir, 0o711); err != nil {
-		return p.denied(err)
+	if err != nil {
+		return place{}, place{dir: dir}.denied(err)
 	}
-	if fresh && os.Geteuid() == 0 {
-		// Whatever the umask says.
-		if err := os.Chmod(p.dir, 0o711); err != nil {
-			return p.denied(err)
-		}
+	p, err := placeOf(dir)
+	if err != nil {
+		return place{}, err
 	}
 	if err := os.MkdirAll(p.logs, 0o700); err != nil {
-		return p.denied(err)
+		return place{}, p.denied(err)
 	}
-	return nil
+	return p, nil
 }
 
 // makeRun makes the directory of the sockets. The gate is held.
 func (p place) makeRun() error {
-	if err := os.Mkdir(p.run, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(p.run, 0o711)
+	if err == nil {
+		err = os.Chmod(p.run, 0o711) // whatever the umask says
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return p.denied(err)
 	}
 	// Under /tmp somebody else may have made it first, or laid a link.

@@ -225,6 +225,20 @@ func TestAPidFileOfAnotherProgramIsStale(t *testing.T) {
 	require.Equal(t, "1", query(t, s.DatabaseURL, "SELECT '1'"))
 }
 
+func TestADirectoryMovedUnderARunningDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	top := dataDir(t)
+	before, after := filepath.Join(top, "before"), filepath.Join(top, "after")
+	kill, _ := startOwner(t, before)
+	kill()
+	require.NoError(t, os.Rename(before, after))
+	_, err := embedded.Open(t.Context(), options(after))
+	require.Equal(t, "embedded.moved", fault.From(err).Code)
+	require.FileExists(t, filepath.Join(after, "postgres", "postmaster.pid"), "what protects the cluster stays")
+	require.NoError(t, os.Rename(after, before))
+	require.NoError(t, embedded.Stop(t.Context(), before))
+}
+
 func TestALeftoverOfInitdbIsRemoved(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)

@@ -32,4 +32,7 @@ var (
 	errInUse = fault.New(fault.Conflict, "embedded.in_use",
 		"数据目录 {dir} 正在被其他 lianke 进程使用", "the data directory {dir} is in use by another lianke process").
 		WithHint("请先停止它", "stop it first")
+	errMoved = fault.New(fault.Conflict, "embedded.moved",
+		"数据目录 {dir} 在数据库运行时被移动过(进程 {pid})", "the data directory {dir} was moved while its database runs (process {pid})").
+		WithHint("请先结束进程 {pid}(kill -INT {pid}),再重试", "end that process (kill -INT {pid}), then try again")
 )

@@ -265,11 +265,14 @@ func (p place) settle(ctx context.Context) error {
 
 // clearStale removes the lock files of a killed postmaster whose pid is another program's by now, or a zombie's:
 // PostgreSQL would take that for a postmaster. A file whose pid is free it replaces itself. No process of the stack's
-// PostgreSQL lives.
+// PostgreSQL lives, unless the directory was moved under a running one: that is refused.
 func (p place) clearStale() error {
 	pid := p.postmasterFile()
 	if pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return nil
+	}
+	if isProc(pid, "postgres", "") && !worksElsewhere(pid, p.postgres) {
+		return errMoved.With("dir", p.dir, "pid", pid)
 	}
 	for _, file := range []string{p.postgresSocket() + ".lock", filepath.Join(p.postgres, "postmaster.pid")} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -277,6 +280,17 @@ func (p place) clearStale() error {
 		}
 	}
 	return nil
+}
+
+// worksElsewhere says for certain that a postmaster serves another directory than dir. Its working directory is the one
+// it serves, whatever that is called by now.
+func worksElsewhere(pid int, dir string) bool {
+	cwd, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat(dir)
+	return err == nil && !os.SameFile(cwd, ours)
 }
 
 // awaitPostgres waits until the server answers, recovery after a crash included. ended is closed when the one we started

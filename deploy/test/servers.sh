@@ -136,7 +136,6 @@ path.logs: $work/es/logs
 node.store.allow_mmap: false
 xpack.security.enabled: false
 xpack.ml.enabled: false
-ingest.geoip.downloader.enabled: false
 YML
     give "$user" "$work/es"
     java=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")

@@ -9,12 +9,14 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/config"
 	"github.com/lianke/lianke/internal/embedded"
 	"github.com/lianke/lianke/internal/events"
+	"github.com/lianke/lianke/internal/importer"
 	"github.com/lianke/lianke/internal/jobs"
 	"github.com/lianke/lianke/internal/loops"
 	"github.com/lianke/lianke/internal/obs"
@@ -54,6 +56,8 @@ type app struct {
 	api  *api.API
 
 	members
+
+	importer *importer.Service
 
 	loops []loops.Loop
 }
@@ -120,13 +124,14 @@ func (a *app) openStores(ctx context.Context) error {
 func (a *app) wire(context.Context) error {
 	a.jobs = jobs.New(a.db, a.log)
 	a.bus = events.New(a.db, a.clock, a.jobs)
-	a.auth = auth.New(a.db, a.clock, a.log, nil)
+	a.auth = auth.New(a.db, a.clock, a.log, org.Tree{})
 	a.api = api.New(version(), a.auth, a.log)
 	api.AccountRoutes(a.api, a.auth, len(a.cfg.PublicURL) > 5 && a.cfg.PublicURL[:5] == "https")
 
 	if err := a.wireMembers(); err != nil {
 		return err
 	}
+	a.wireIngest()
 
 	a.loop("jobs", "jobs", a.jobs.Run)
 	if a.stack != nil {

@@ -39,6 +39,7 @@ func commands() []command {
 		migrateCommand(),
 		configCommand(),
 		versionCommand(),
+		importCommand(),
 		sandboxCommand(),
 	}
 }

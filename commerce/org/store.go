@@ -194,3 +194,17 @@ func distinct(codes []string) []string {
 	codes = slices.Compact(slices.Sorted(slices.Values(codes)))
 	return slices.DeleteFunc(codes, func(c string) bool { return c == "" })
 }
+
+// Tree answers the scope of operators.
+type Tree struct{}
+
+const selectStores = `
+SELECT code
+FROM commerce.org_units
+WHERE path @> ARRAY[@code::text] AND kind = 'store'
+ORDER BY path`
+
+// Stores returns the codes of the stores in the unit's subtree, itself included.
+func (Tree) Stores(ctx context.Context, db pg.DB, unit string) ([]string, error) {
+	return codes(ctx, db, "read stores of org unit", selectStores, pg.Args{"code": unit})
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
+	"github.com/lianke/lianke/commerce/product"
+	"github.com/lianke/lianke/internal/importer"
+	"github.com/lianke/lianke/journeys/campaign"
+	"github.com/lianke/lianke/member/tracking"
+)
+
+// wireIngest constructs the doors for other systems: files and the tracking API.
+func (a *app) wireIngest() {
+	stores := func(ctx context.Context, tx pgx.Tx, codes []string, now time.Time) ([]string, error) {
+		return org.Ensure(ctx, tx, codes, org.KindStore, now)
+	}
+	a.importer = importer.New(a.db, a.clock,
+		product.Import{}, org.ImportUnits{}, org.ImportEntities{},
+		tracking.NewImportMembers(a.door, stores), tracking.NewImportEvents(a.graph, a.activity),
+		order.NewImport(a.graph, a.activity), campaign.NewImport(a.graph, a.activity),
+	)
+}

@@ -1,0 +1,276 @@
+package segments
+
+import (
+	"fmt"
+	"strings"
+)
+
+// source returns FROM and WHERE of the facts of one leaf as activities a, up to the instant and within the window.
+func (c *compiler) source(f facts, w window) string {
+	q := "FROM member.activities a\nWHERE a.key = " + c.arg(f.Key, "text")
+	if c.restricted {
+		// An array, not a join: the planner must not scan the log for a handful of births.
+		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
+	}
+	q += " AND a.occurred_at <= " + c.instant(c.at)
+	if w.rolling() {
+		q += " AND a.occurred_at > " + c.instant(c.at.Add(-w.length))
+	}
+	if w.from != nil {
+		q += " AND a.occurred_at >= " + c.instant(w.from.at)
+	}
+	if w.to != nil {
+		q += " AND a.occurred_at < " + c.instant(w.to.at)
+	}
+	if len(f.Where) > 0 {
+		q += " AND " + c.where(f)
+	}
+	return q
+}
+
+func (c *compiler) where(f facts) string {
+	tests := make([]string, len(f.Where))
+	for i, t := range f.Where {
+		tests[i] = "(" + c.test(c.prop(t.name), t) + ")"
+	}
+	return strings.Join(tests, " AND ")
+}
+
+func (c *compiler) prop(name string) string { return "(a.props -> " + c.arg(name, "text") + ")" }
+
+// event folds facts per birth, then per root, then tests. A test that zero satisfies is turned round: everybody but the
+// roots with facts that fail it.
+func (c *compiler) event(n eventNode) piece {
+	tests := n.tests
+	if len(tests) == 0 {
+		return piece{set: fmt.Sprintf("SELECT b.root AS id FROM %s b WHERE b.birth IN (SELECT a.birth %s)", c.births(), c.source(n.facts, n.within))}
+	}
+	var per, whole, count string // aggregates per birth, their fold per root, and the factor on the right-hand side
+	value := ""
+	if n.prop != "" {
+		value = "segments.number" + c.prop(n.prop)
+	}
+	switch n.measure {
+	case measureCount:
+		per, whole = "count(*) AS v", "sum(f.v)"
+	case measureSum:
+		per, whole = "sum("+value+") AS v", "coalesce(sum(f.v), 0)"
+	case measureMin:
+		per, whole = "min("+value+") AS v", "min(f.v)"
+	case measureMax:
+		per, whole = "max("+value+") AS v", "max(f.v)"
+	case measureAvg:
+		// Compared as sum against n × count, because a quotient would be rounded.
+		per, whole, count = fmt.Sprintf("sum(%[1]s) AS v, count(%[1]s) AS n", value), "sum(f.v)", "sum(f.n)"
+	case measureDistinct:
+		inner := fmt.Sprintf("SELECT DISTINCT a.birth, a.props ->> %s AS v %s", c.arg(n.prop, "text"), c.source(n.facts, n.within))
+		return c.having(n, fmt.Sprintf("SELECT b.root AS id FROM (%s) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING ", inner, c.births()),
+			"count(DISTINCT f.v)", "")
+	}
+	return c.having(n, fmt.Sprintf("SELECT b.root AS id FROM (SELECT a.birth, %s %s GROUP BY a.birth) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING ",
+		per, c.source(n.facts, n.within), c.births()), whole, count)
+}
+
+func (c *compiler) having(n eventNode, query, value, factor string) piece {
+	parts := make([]string, len(n.tests))
+	for i, t := range n.tests {
+		parts[i] = c.numeric(value, factor, t)
+	}
+	test := strings.Join(parts, " AND ")
+	if n.measure.overNothing() && holdsAtZero(n.tests) {
+		return piece{minus: query + "NOT (" + test + ")"}
+	}
+	return piece{set: query + test}
+}
+
+// numeric compares an aggregate; it is NULL, so not satisfied, where the aggregate has no value.
+func (c *compiler) numeric(value, factor string, t cond) string {
+	operand := func(i int) string {
+		if factor == "" {
+			return c.number(t.values[i])
+		}
+		return c.number(t.values[i]) + " * " + factor
+	}
+	operands := make([]string, len(t.values))
+	for i := range t.values {
+		operands[i] = operand(i)
+	}
+	switch t.op {
+	case opEq, opIn:
+		return value + " IN (" + strings.Join(operands, ", ") + ")"
+	case opNe, opNin:
+		return value + " NOT IN (" + strings.Join(operands, ", ") + ")"
+	case opGt:
+		return value + " > " + operands[0]
+	case opGte:
+		return value + " >= " + operands[0]
+	case opLt:
+		return value + " < " + operands[0]
+	case opLte:
+		return value + " <= " + operands[0]
+	case opBetween:
+		return "(" + value + " >= " + operands[0] + " AND " + value + " <= " + operands[1] + ")"
+	case opExists, opContains, opBefore, opAfter, opAnniversary:
+	}
+	panic("segments: operator " + string(t.op) + " on an aggregate")
+}
+
+// holdsAtZero reports whether 0 satisfies every test.
+func holdsAtZero(tests []cond) bool {
+	for _, t := range tests {
+		sign := make([]int, len(t.values)) // of 0 compared with the value
+		any := false
+		for i, v := range t.values {
+			sign[i] = -rat(v.text).Sign()
+			any = any || sign[i] == 0
+		}
+		var ok bool
+		switch t.op {
+		case opEq, opIn:
+			ok = any
+		case opNe, opNin:
+			ok = !any
+		case opGt:
+			ok = sign[0] > 0
+		case opGte:
+			ok = sign[0] >= 0
+		case opLt:
+			ok = sign[0] < 0
+		case opLte:
+			ok = sign[0] <= 0
+		case opBetween:
+			ok = sign[0] >= 0 && sign[1] <= 0
+		case opExists, opContains, opBefore, opAfter, opAnniversary:
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *compiler) occurrence(n occurrenceNode) string {
+	pick := "min"
+	if n.last {
+		pick = "max"
+	}
+	value := pick + "(f.v)"
+	var tests []string
+	if n.before != nil {
+		tests = append(tests, value+" < "+c.instant(n.before.at))
+	}
+	if n.after != nil {
+		tests = append(tests, value+" > "+c.instant(n.after.at))
+	}
+	if n.within.rolling() {
+		tests = append(tests, value+" > "+c.instant(c.at.Add(-n.within.length)))
+	}
+	if n.within.from != nil {
+		tests = append(tests, value+" >= "+c.instant(n.within.from.at))
+	}
+	if n.within.to != nil {
+		tests = append(tests, value+" < "+c.instant(n.within.to.at))
+	}
+	return fmt.Sprintf("SELECT b.root AS id FROM (SELECT a.birth, %s(a.occurred_at) AS v %s GROUP BY a.birth) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING %s",
+		pick, c.source(n.facts, window{}), c.births(), strings.Join(tests, " AND "))
+}
+
+// sequence walks each member's facts backwards in time, once. For a row of the last step the chain ends there; for a row
+// of step k it ends where the earliest chain of step k+1 after it ends, which is the least end over all strictly later
+// rows: a running minimum over the later groups of equal time. A row of step 1 then knows the earliest end of a chain from
+// it, and that is the best one both for the span and for staying clear of the unless event.
+func (c *compiler) sequence(n sequenceNode) string {
+	keys := []string{}
+	flags := make([]string, 0, len(n.steps)+1)
+	flag := func(f facts, name string) {
+		keys = append(keys, f.Key)
+		test := "a.key = " + c.arg(f.Key, "text")
+		if len(f.Where) > 0 {
+			test += " AND " + c.where(f)
+		}
+		flags = append(flags, "("+test+") AS "+name)
+	}
+	for i, s := range n.steps {
+		flag(s, fmt.Sprintf("s%d", i+1))
+	}
+	if n.unless != nil {
+		flag(*n.unless, "u")
+	} else {
+		flags = append(flags, "false AS u")
+	}
+	q := fmt.Sprintf("SELECT b.root, a.occurred_at AS at, %s FROM member.activities a JOIN %s b ON b.birth = a.birth WHERE a.key = ANY(%s) AND a.occurred_at <= %s",
+		strings.Join(flags, ", "), c.births(), c.array(distinct(keys), "text[]"), c.instant(c.at))
+	if c.restricted {
+		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
+	}
+	const later = "OVER (PARTITION BY root ORDER BY at DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+	last := len(n.steps)
+	q = fmt.Sprintf("SELECT q.*, CASE WHEN s%d THEN at END AS e%d, min(at) FILTER (WHERE u) %s AS killed FROM (%s) q", last, last, later, q)
+	for k := last - 1; k >= 1; k-- {
+		q = fmt.Sprintf("SELECT q.*, CASE WHEN s%d THEN min(e%d) %s END AS e%d FROM (%s) q", k, k+1, later, k, q)
+	}
+	q = "SELECT root AS id FROM (" + q + ") q WHERE s1"
+	within := ""
+	if n.within > 0 {
+		within = c.arg(n.within.Microseconds(), "bigint") + " * interval '1 microsecond'"
+	}
+	switch {
+	case last == 1 && n.unless != nil:
+		return q + fmt.Sprintf(" AND at + %s <= %s AND (killed IS NULL OR killed > at + %s)", within, c.instant(c.at), within)
+	case last == 1:
+		return q
+	}
+	q += " AND e1 IS NOT NULL AND (killed IS NULL OR killed >= e1)"
+	if within != "" {
+		q += " AND e1 <= at + " + within
+	}
+	return q
+}
+
+func distinct(in []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, s := range in {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// rfm ranks everybody in the universe who paid an order in the last 365 days, also when only a few members are asked for:
+// a quintile is a place among all.
+func (c *compiler) rfm(n rfmNode) string {
+	at, from := c.instant(c.at), c.instant(c.at.Add(-rfmWindow))
+	q := fmt.Sprintf(`
+SELECT id,
+    6 - ntile(5) OVER (ORDER BY days, id) AS r,
+    ntile(5) OVER (ORDER BY orders, id) AS f,
+    ntile(5) OVER (ORDER BY amount, id) AS m
+FROM (
+    SELECT b.root AS id,
+        floor(extract(epoch FROM %[1]s - max(f.last)) / 86400) AS days,
+        sum(f.orders) AS orders,
+        coalesce(sum(f.amount), 0) AS amount
+    FROM (
+        SELECT a.birth, max(a.occurred_at) AS last, count(*) AS orders, sum(segments.number(a.props -> 'amount_fen')) AS amount
+        FROM member.activities a
+        WHERE a.key = 'order_paid' AND a.occurred_at > %[2]s AND a.occurred_at <= %[1]s
+        GROUP BY a.birth
+    ) f
+    JOIN member.births b ON b.birth = f.birth
+    JOIN member.members m ON m.id = b.root AND m.is_member AND coalesce(m.registered_at, m.first_fact_at) <= %[1]s
+    GROUP BY b.root
+) facts`, at, from)
+	var tests []string
+	for _, s := range []struct {
+		name   string
+		scores []int
+	}{{"r", n.R}, {"f", n.F}, {"m", n.M}} {
+		if len(s.scores) > 0 {
+			tests = append(tests, fmt.Sprintf("%s = ANY(%s)", s.name, c.arg(s.scores, "integer[]")))
+		}
+	}
+	return "SELECT id FROM (" + q + ") rfm WHERE " + strings.Join(tests, " AND ") + c.only(" AND id")
+}

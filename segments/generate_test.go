@@ -238,7 +238,9 @@ func genFacts(t *rapid.T) map[string]any {
 func genTests(t *rapid.T) map[string]any {
 	tests := map[string]any{}
 	for range rapid.IntRange(1, 2).Draw(t, "tests") {
-		n := func() any { return rapid.SampledFrom([]any{num("0"), num("1"), num("2"), num("3"), num("5"), num("-3.5"), num("7")}).Draw(t, "n") }
+		n := func() any {
+			return rapid.SampledFrom([]any{num("0"), num("1"), num("2"), num("3"), num("5"), num("-3.5"), num("7")}).Draw(t, "n")
+		}
 		switch k := rapid.SampledFrom([]string{"eq", "ne", "gt", "gte", "lt", "lte", "between", "in", "nin"}).Draw(t, "test"); k {
 		case "between":
 			tests[k] = ordered(n(), n())

@@ -394,7 +394,7 @@ func (n *naive) event(p person, r map[string]any) bool {
 
 func compare(v *big.Rat, ops map[string]any) bool {
 	for op, want := range ops {
-		any := func() bool {
+		member := func() bool {
 			return slices.ContainsFunc(want.([]any), func(w any) bool { return v.Cmp(number(w)) == 0 })
 		}
 		ok := true
@@ -414,9 +414,9 @@ func compare(v *big.Rat, ops map[string]any) bool {
 		case "between":
 			ok = v.Cmp(number(want.([]any)[0])) >= 0 && v.Cmp(number(want.([]any)[1])) <= 0
 		case "in":
-			ok = any()
+			ok = member()
 		case "nin":
-			ok = !any()
+			ok = !member()
 		}
 		if !ok {
 			return false

@@ -56,7 +56,8 @@ func (s *Service) Count(ctx context.Context, db pg.DB, rule Rule, at time.Time) 
 	}
 	st := compile(rule, at, nil, refs).wrap("SELECT count(*) FROM (%s) s")
 	var n int64
-	err = db.QueryRow(ctx, st.text(), pgx.QueryExecModeCacheDescribe, st.args).Scan(&n)
+	text, args := st.query()
+	err = db.QueryRow(ctx, text, pgx.QueryExecModeCacheDescribe, args).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count segment: %w", err)
 	}
@@ -66,7 +67,8 @@ func (s *Service) Count(ctx context.Context, db pg.DB, rule Rule, at time.Time) 
 // run executes a statement that selects ids. It is planned each time with its real parameters: a generic plan cannot know
 // how wide a window or how common a key is.
 func run(ctx context.Context, db pg.DB, st statement) ([]member.ID, error) {
-	rows, err := db.Query(ctx, st.text(), pgx.QueryExecModeCacheDescribe, st.args)
+	text, args := st.query()
+	rows, err := db.Query(ctx, text, pgx.QueryExecModeCacheDescribe, args)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate segment: %w", err)
 	}

@@ -386,7 +386,7 @@ func (w *world) store(ctx context.Context, t require.TestingT, db pg.DB) {
 	for _, f := range w.facts {
 		props, err := json.Marshal(f.props)
 		require.NoError(t, err)
-		b.Queue(`INSERT INTO member.activities (birth, key, occurred_at, recorded_at, mode, source, props) VALUES ($1, $2, $3, $3, 'backfill', 'test', $4)`,
+		b.Queue(`INSERT INTO member.activities (id, birth, key, occurred_at, recorded_at, mode, source, props) VALUES (nextval('member.activity_seq'), $1, $2, $3, $3, 'backfill', 'test', $4)`,
 			f.birth, f.key, f.at, props)
 	}
 	for _, code := range listNames {

@@ -26,7 +26,17 @@ func (s statement) wrap(format string) statement {
 	return s
 }
 
-func (s statement) text() string { return s.with + "\n" + s.sql }
+// query returns the text and its arguments, without those that simplification has left unused.
+func (s statement) query() (string, pg.Args) {
+	text := s.with + "\n" + s.sql
+	args := pg.Args{}
+	for name, v := range s.args {
+		if strings.Contains(text, "@"+name+"::") {
+			args[name] = v
+		}
+	}
+	return text, args
+}
 
 // compiler turns a rule into set algebra. Conditions on the member's own row become predicates of one scan; everything
 // else becomes a set of roots of its own, grouped before it is combined, and sets are combined by INTERSECT, UNION and

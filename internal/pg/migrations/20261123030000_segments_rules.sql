@@ -13,6 +13,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE jsonb_typeof(v) WHEN 'number' THEN v::numeric WHEN 'string' THEN segments.number(v #>> '{}') END;
 
 -- A bare date is midnight in Shanghai (UTC+8), a time without offset is Shanghai's; finer than a microsecond is cut off.
+-- +goose StatementBegin
 CREATE FUNCTION segments.instant(v text) RETURNS timestamptz
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $$
 DECLARE
@@ -26,11 +27,11 @@ BEGIN
     y := substr(v, 1, 4)::integer;
     m := substr(v, 6, 2)::integer;
     d := substr(v, 9, 2)::integer;
-    IF m NOT BETWEEN 1 AND 12 OR d < 1 OR d > CASE
+    IF m NOT BETWEEN 1 AND 12 OR d < 1 OR d > (CASE
         WHEN m IN (4, 6, 9, 11) THEN 30
         WHEN m <> 2 THEN 31
         WHEN y % 4 = 0 AND (y % 100 <> 0 OR y % 400 = 0) THEN 29
-        ELSE 28 END
+        ELSE 28 END)
     THEN
         RETURN NULL;
     END IF;
@@ -43,6 +44,7 @@ BEGIN
     END IF;
     RETURN (v || '+08')::timestamptz;
 END $$;
+-- +goose StatementEnd
 
 CREATE FUNCTION segments.instant(v jsonb) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -72,6 +74,7 @@ RETURN EXISTS (SELECT FROM jsonb_array_elements(list) e WHERE strpos(segments.sc
 
 -- The bucket of a member in a sample, 0 to 9,999: the first 8 bytes of SHA-256(salt:member_id), unsigned, mod 10,000.
 -- bigint is signed, so a negative v stands for v + 2^64, and 2^64 mod 10,000 is 1,616.
+-- +goose StatementBegin
 CREATE FUNCTION segments.bucket(salt text, member bigint) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $$
 DECLARE
@@ -79,6 +82,7 @@ DECLARE
 BEGIN
     RETURN CASE WHEN v >= 0 THEN v % 10000 ELSE (v % 10000 + 11616) % 10000 END;
 END $$;
+-- +goose StatementEnd
 
 CREATE TABLE segments.lists (
     id          uuid        NOT NULL,

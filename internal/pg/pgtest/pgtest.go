@@ -32,21 +32,7 @@ var shared struct {
 // Tx returns a transaction on a migrated database that is rolled back when the test ends.
 func Tx(t testing.TB) pgx.Tx {
 	t.Helper()
-	shared.Lock()
-	if shared.pool == nil {
-		// All tests of one binary share one pool on the template's twin; it lives as long as the process.
-		name := "tx_" + pg.MigrationHash()
-		ensure(t, name)
-		pool, err := pg.Open(context.Background(), withDatabase(t, name), 16)
-		if err != nil {
-			shared.Unlock()
-			require.NoError(t, err)
-		}
-		shared.pool = pool
-	}
-	pool := shared.pool
-	shared.Unlock()
-
+	pool := sharedPool(t)
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -55,6 +41,21 @@ func Tx(t testing.TB) pgx.Tx {
 		_ = tx.Rollback(ctx)
 	})
 	return tx
+}
+
+// sharedPool returns the pool that all tests of one binary share, on the template's twin; it lives as long as the process.
+func sharedPool(t testing.TB) *pg.Pool {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock() // also when a failing test leaves through Goexit
+	if shared.pool == nil {
+		name := "tx_" + pg.MigrationHash()
+		ensure(t, name)
+		pool, err := pg.Open(context.Background(), withDatabase(t, name), 16)
+		require.NoError(t, err)
+		shared.pool = pool
+	}
+	return shared.pool
 }
 
 // DB returns a pool on a database of the test's own, cloned from the migrated template and dropped when the test ends.

@@ -1,0 +1,99 @@
+// Package cluster reads and locks the births of members in bulk, for the facts that hang on births. It owns no tables: it
+// reads member.births and locks member.members, which member/identity keeps.
+//
+// Lock order: rows of member.members in the order of ids, before any row of a fact. Merge and split take the same locks,
+// so a cluster does not change while its member is locked.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lianke/lianke/internal/fault"
+	"github.com/lianke/lianke/internal/pg"
+	"github.com/lianke/lianke/member"
+)
+
+// Cluster is one member: its root, and all its births in ascending order.
+type Cluster struct {
+	Root   member.ID
+	Births []member.Birth
+}
+
+// ErrUnknown says that a birth belongs to no member.
+var ErrUnknown = fault.New(fault.NotFound, "member.unknown", "没有会员 {birth}", "there is no member {birth}")
+
+const clustersSQL = `
+SELECT r.birth, c.root, array_agg(c.birth ORDER BY c.birth)
+FROM member.births r
+JOIN member.births c ON c.root = r.root
+WHERE r.birth = ANY(@births)
+GROUP BY r.birth, c.root`
+
+// Of returns the cluster of each birth; births that do not exist are missing from the result.
+func Of(ctx context.Context, db pg.DB, births []member.Birth) (map[member.Birth]Cluster, error) {
+	rows, err := db.Query(ctx, clustersSQL, pg.Args{"births": births})
+	if err != nil {
+		return nil, fmt.Errorf("read clusters: %w", err)
+	}
+	out, err := collect(rows, len(births))
+	if err != nil {
+		return nil, fmt.Errorf("read clusters: %w", err)
+	}
+	return out, nil
+}
+
+const lockSQL = `
+SELECT id
+FROM member.members
+WHERE id IN (SELECT root FROM member.births WHERE birth = ANY(@births))
+ORDER BY id
+FOR NO KEY UPDATE`
+
+// Lock locks the members of the births until tx ends and returns their clusters as they are under the lock. It fails
+// with ErrUnknown for a birth without member, and with pg.ErrRetry if a member merged or split before it could be locked.
+func Lock(ctx context.Context, tx pgx.Tx, births []member.Birth) (map[member.Birth]Cluster, error) {
+	locked := make(map[member.ID]bool, len(births))
+	var out map[member.Birth]Cluster
+	var b pgx.Batch
+	b.Queue(lockSQL, pg.Args{"births": births}).Query(func(rows pgx.Rows) error {
+		var root member.ID
+		_, err := pgx.ForEachRow(rows, []any{&root}, func() error {
+			locked[root] = true
+			return nil
+		})
+		return err
+	})
+	// A statement of its own, hence a snapshot taken after the locks were granted.
+	b.Queue(clustersSQL, pg.Args{"births": births}).Query(func(rows pgx.Rows) (err error) {
+		out, err = collect(rows, len(births))
+		return err
+	})
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("lock members: %w", err)
+	}
+	for _, birth := range births {
+		c, ok := out[birth]
+		if !ok {
+			return nil, ErrUnknown.With("birth", birth)
+		}
+		if !locked[c.Root] {
+			return nil, errors.Join(fmt.Errorf("member of birth %d changed while locking", birth), pg.ErrRetry)
+		}
+	}
+	return out, nil
+}
+
+func collect(rows pgx.Rows, n int) (map[member.Birth]Cluster, error) {
+	out := make(map[member.Birth]Cluster, n)
+	var birth member.Birth
+	var c Cluster
+	_, err := pgx.ForEachRow(rows, []any{&birth, &c.Root, &c.Births}, func() error {
+		out[birth] = Cluster{Root: c.Root, Births: append([]member.Birth(nil), c.Births...)}
+		return nil
+	})
+	return out, err
+}

@@ -1,6 +1,7 @@
 package search_test
 
 import (
+	"context"
 	"os"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestElastic(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			for _, kind := range []string{"thing", "other"} {
-				require.NoError(t, x.Reset(t.Context(), kind))
+				require.NoError(t, x.Reset(context.Background(), kind))
 			}
 		})
 		return x

@@ -1,0 +1,65 @@
+package member
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lianke/lianke/internal/crypt"
+	"github.com/lianke/lianke/internal/pg"
+)
+
+// Opened is personal data of a birth together with the key it is sealed under, so that the reader can seal what it makes
+// of the data (a rendered message) for the same birth without asking again.
+type Opened struct {
+	Value crypt.Personal
+	Key   crypt.Key
+}
+
+// OpenWithKeys is Open for one kind, with keys.
+func (s *Secrets) OpenWithKeys(ctx context.Context, db pg.DB, births []Birth, kind string) (map[Birth]Opened, error) {
+	list := make([]int64, len(births))
+	for i, b := range births {
+		list[i] = int64(b)
+	}
+	rows, err := db.Query(ctx, openSecretsSQL, pg.Args{"births": list, "kinds": []string{kind}})
+	if err != nil {
+		return nil, fmt.Errorf("open personal data: %w", err)
+	}
+	out := make(map[Birth]Opened, len(births))
+	var (
+		birth           int64
+		found           string
+		sealed, wrapped []byte
+	)
+	_, err = pgx.ForEachRow(rows, []any{&birth, &found, &sealed, &wrapped}, func() error {
+		key, err := s.ring.Unwrap(birth, wrapped)
+		if err != nil {
+			return err
+		}
+		clear, err := key.Open(found, sealed)
+		if err != nil {
+			return err
+		}
+		out[Birth(birth)] = Opened{crypt.PersonalOf(found, clear), key}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open personal data: %w", err)
+	}
+	return out, nil
+}
+
+// OpenSealed opens what was sealed under the key of a birth. ErrNoSecret if the person was erased.
+func (s *Secrets) OpenSealed(ctx context.Context, db pg.DB, birth Birth, kind string, sealed []byte) (string, error) {
+	keys, err := s.keys(ctx, db, []int64{int64(birth)})
+	if err != nil {
+		return "", err
+	}
+	key, ok := keys[birth]
+	if !ok {
+		return "", ErrNoSecret
+	}
+	return key.Open(kind, sealed)
+}

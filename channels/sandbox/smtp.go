@@ -4,19 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
 	"net/mail"
+	netsmtp "net/smtp"
 	"net/textproto"
 	"regexp"
 	"strings"
 	"time"
-
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
-
-	"encoding/base64"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -320,7 +319,7 @@ Content-Type: text/rfc822-headers
 
 --=_bounce--
 `, sent.Account, sent.To, s.Now().Format(time.RFC1123Z), sent.To, strings.ReplaceAll(string(head), "\r\n", "\n"))
-	err := smtp.SendMail(target, nil, "", []string{sent.Account}, strings.NewReader(strings.ReplaceAll(body, "\n", "\r\n")))
+	err := netsmtp.SendMail(target, nil, "", []string{sent.Account}, []byte(strings.ReplaceAll(body, "\n", "\r\n")))
 	e := Exchange{At: s.Now(), Route: "bounce " + sent.Account, Request: body, Status: 250}
 	if err != nil {
 		e.Status, e.Response = 0, err.Error()

@@ -2,6 +2,7 @@ package journeys_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -196,8 +197,8 @@ func (w *world) Plan(_ context.Context, _ pgx.Tx, messages []journeys.Message) e
 	for _, m := range messages {
 		if _, known := w.messages[m.SendKey]; !known {
 			w.plans++
+			w.messages[m.SendKey] = m
 		}
-		w.messages[m.SendKey] = m
 	}
 	return nil
 }
@@ -218,7 +219,9 @@ func (w *world) sentTo(birth member.Birth) []string {
 			list = append(list, m)
 		}
 	}
-	slices.SortFunc(list, func(a, b journeys.Message) int { return a.At.Compare(b.At) })
+	slices.SortFunc(list, func(a, b journeys.Message) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Node, b.Node))
+	})
 	out := []string{}
 	for _, m := range list {
 		out = append(out, m.Node)

@@ -20,10 +20,10 @@ const runColumns = `
     birth, id, seed, journey, version, status, node, parked, wake, since, due_at, entered_at, ended_at, reason, goal_at,
     attempts, error, absorbed_by, absorbed_birth, context, history`
 
-// claimSQL takes due runs of one slice; those that a feed batch holds are left to it.
+// claimSQL takes due runs of slice 0 (claimSQLs has one for each); those that a feed batch holds are left to it.
 const claimSQL = `
 SELECT` + runColumns + `
-FROM journeys.runs_slice
+FROM journeys.runs_0
 WHERE status = 'waiting' AND due_at <= @now
 ORDER BY due_at
 LIMIT @limit
@@ -31,7 +31,7 @@ FOR UPDATE SKIP LOCKED`
 
 var claimSQLs = func() (out [Slices]string) {
 	for i := range out {
-		out[i] = strings.Replace(claimSQL, "runs_slice", fmt.Sprintf("runs_%d", i), 1)
+		out[i] = strings.Replace(claimSQL, "runs_0", fmt.Sprintf("runs_%d", i), 1)
 	}
 	return out
 }()

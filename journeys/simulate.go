@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
@@ -220,6 +221,7 @@ func (s *simulation) count(l *live) {
 			s.out.CostFen += s.o.Costs[n.Message.Channel]
 		case KindCoupon:
 			s.out.Coupons[n.Coupon.Template]++
+			s.figures.add(figure{node: n.ID, metric: "coupon"}, 1)
 		case KindPoints:
 			s.out.Points[n.Points.Programme] += n.Points.Points
 		case KindTask:
@@ -256,4 +258,81 @@ func ParseCosts(pairs map[string]string) (map[string]money.Fen, error) {
 		out[channel] = money.Fen(n)
 	}
 	return out, nil
+}
+
+// Simulate rehearses the live version of a journey, or its draft if it has none. See Simulator.
+func (s *Service) Simulate(ctx context.Context, code string, o SimulateOptions) (Simulation, error) {
+	info, err := s.Get(ctx, code)
+	if err != nil {
+		return Simulation{}, err
+	}
+	var v *Version
+	if info.LiveVersion != nil {
+		v, err = getVersion(ctx, s.db, info, *info.LiveVersion)
+	} else {
+		v, err = s.draftVersion(ctx, info)
+	}
+	if err != nil {
+		return Simulation{}, err
+	}
+	return s.simulator().Simulate(ctx, v, o)
+}
+
+// SimulateDocument rehearses a document that need not be stored.
+func (s *Service) SimulateDocument(ctx context.Context, raw []byte, o SimulateOptions) (Simulation, error) {
+	doc, err := ParseDocument(raw)
+	if err != nil {
+		return Simulation{}, err
+	}
+	if err := Validate(&doc, s.rules); err != nil {
+		return Simulation{}, err
+	}
+	v, err := Compile(Journey{Code: "draft", No: 1}, 1, doc)
+	if err != nil {
+		return Simulation{}, err
+	}
+	return s.simulator().Simulate(ctx, v, o)
+}
+
+func (s *Service) draftVersion(ctx context.Context, info Info) (*Version, error) {
+	raw, err := getDraft(ctx, s.db, info.Code)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := ParseDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := Validate(&doc, s.rules); err != nil {
+		return nil, err
+	}
+	return Compile(info.journey(), 1, doc)
+}
+
+func (s *Service) simulator() *Simulator {
+	return &Simulator{DB: s.db, Rules: s.rules, People: s.people, History: s.engine.feed}
+}
+
+// Traces calls fn for every node that every run of a journey came to, to be compared with a rehearsal.
+func (s *Service) Traces(ctx context.Context, code string, fn func(TracePoint) error) error {
+	info, err := s.Get(ctx, code)
+	if err != nil {
+		return err
+	}
+	args := pg.Args{"journey": info.No, "birth": int64(0), "id": id.UUID{}, "limit": simulationChunk}
+	for {
+		runs, err := queryRuns(ctx, s.db, journeyRunsSQL, args)
+		if err != nil || len(runs) == 0 {
+			return err
+		}
+		for _, r := range runs {
+			for _, t := range r.Trace() {
+				if err := fn(t); err != nil {
+					return err
+				}
+			}
+		}
+		last := runs[len(runs)-1]
+		args["birth"], args["id"] = int64(last.Birth), last.ID
+	}
 }

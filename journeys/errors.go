@@ -31,6 +31,8 @@ var (
 		WithHint("mode 为 keep、move 或 exit;move 需为每个在途节点指定新版本中的节点", "mode is keep, move or exit; move needs a node of the new version for every node with runs")
 	ErrNotAPI = fault.New(fault.Precondition, "journey.not_api", "旅程 {code} 不是由接口触发", "journey {code} is not triggered through the API").
 			WithHint("将触发方式改为 api 并发布", "set its trigger to api and publish")
+	ErrNoKey = fault.New(fault.Invalid, "journey.no_key", "缺少 Idempotency-Key", "there is no Idempotency-Key").
+			WithHint("为每次触发生成唯一的 Idempotency-Key(不超过 200 字节)", "send an Idempotency-Key of at most 200 bytes, one for each trigger")
 	ErrNoMember = fault.New(fault.NotFound, "journey.no_member", "没有找到该成员", "no such member").
 			WithHint("请检查成员编号", "check the member's number")
 	ErrPeriod = fault.New(fault.Invalid, "journey.period", "演练时段无效", "the period to simulate is not valid").

@@ -23,6 +23,9 @@ type Options struct {
 	Redis    bool // run redis-server, if the machine has it
 	Test     bool // trade durability for speed; decided by whoever starts the servers
 	Linger   bool // Close leaves the servers running for the next command
+
+	// Exclusive refuses to share: while another process uses the stack Open fails, and so does theirs until Close.
+	Exclusive bool
 }
 
 // Stack is a use of the servers under one data directory.
@@ -60,9 +63,13 @@ func Open(ctx context.Context, opts Options) (*Stack, error) {
 		if err != nil {
 			return fmt.Errorf("use stack: %w", err)
 		}
-		// Nobody holds it exclusively: that happens only behind the gate.
-		if err := users.take(ctx, syscall.LOCK_SH); err != nil {
-			return errors.Join(err, users.close())
+		how := syscall.LOCK_SH
+		if opts.Exclusive {
+			how = syscall.LOCK_EX
+		}
+		// Not waited for: we hold the gate, which whoever is in the way needs in order to leave.
+		if free, err := users.try(how); err != nil || !free {
+			return errors.Join(errInUse.With("dir", p.dir), err, users.close())
 		}
 		s.users = users
 		return nil

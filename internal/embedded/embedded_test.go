@@ -308,6 +308,26 @@ func TestStopRefusesWhileSomebodyUsesTheStack(t *testing.T) {
 	require.NoError(t, embedded.Stop(t.Context(), dir))
 }
 
+func TestAnExclusiveUserIsAlone(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	alone := options(dir)
+	alone.Exclusive = true
+
+	s := open(t, dir)
+	_, err := embedded.Open(t.Context(), alone)
+	require.Equal(t, "embedded.in_use", fault.From(err).Code)
+	require.NotZero(t, status(t, dir).PostgresPID, "the refusal disturbs nobody")
+	require.NoError(t, s.Close())
+
+	s, err = embedded.Open(t.Context(), alone)
+	require.NoError(t, err)
+	_, err = embedded.Open(t.Context(), options(dir))
+	require.Equal(t, "embedded.in_use", fault.From(err).Code)
+	require.NoError(t, s.Close())
+	require.Zero(t, status(t, dir).PostgresPID)
+}
+
 func TestBinariesAreChosenByTheCluster(t *testing.T) {
 	t.Parallel()
 	have := []embedded.Binaries{{Dir: "/17", Major: 17}, {Dir: "/15", Major: 15}}

@@ -50,6 +50,8 @@ type app struct {
 	db      *pg.Pool
 	redis   *redis.Client
 
+	databaseURL string // of db
+
 	jobs *jobs.Runner
 	bus  *events.Bus
 	auth *auth.Service
@@ -72,14 +74,18 @@ func openApp(ctx context.Context, c console, flags *common) (*app, error) {
 	return openAppWith(ctx, c, cfg)
 }
 
+func newApp(c console, cfg config.Config) *app {
+	return &app{cfg: cfg, log: obs.Logger(c.err, cfg.LogLevel, cfg.LogFormat), clock: clock.System{}, metrics: obs.NewMetrics(version())}
+}
+
 func openAppWith(ctx context.Context, c console, cfg config.Config) (_ *app, err error) {
-	a := &app{cfg: cfg, log: obs.Logger(c.err, cfg.LogLevel, cfg.LogFormat), clock: clock.System{}, metrics: obs.NewMetrics(version())}
+	a := newApp(c, cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if err := a.openStores(ctx); err != nil {
+	if err := a.openStores(ctx, embedded.Options{}); err != nil {
 		return nil, err
 	}
 	if err := pg.Migrate(ctx, a.db, a.log); err != nil {
@@ -91,21 +97,22 @@ func openAppWith(ctx context.Context, c console, cfg config.Config) (_ *app, err
 	return a, nil
 }
 
-// openStores connects to the configured servers, or to the embedded ones where none are configured.
-func (a *app) openStores(ctx context.Context) error {
-	databaseURL, redisURL := a.cfg.DatabaseURL, a.cfg.RedisURL
-	if databaseURL == "" || redisURL == "" {
-		stack, err := embedded.Open(ctx, embedded.Options{
-			Dir: a.cfg.DataDir, Log: a.log, Postgres: databaseURL == "", Redis: redisURL == "",
-		})
+// openStores connects to the configured servers, or to the embedded ones where none are configured. how sets the
+// options of the embedded stack other than where and what.
+func (a *app) openStores(ctx context.Context, how embedded.Options) error {
+	a.databaseURL = a.cfg.DatabaseURL
+	redisURL := a.cfg.RedisURL
+	if a.databaseURL == "" || redisURL == "" {
+		how.Dir, how.Log, how.Postgres, how.Redis = a.cfg.DataDir, a.log, a.databaseURL == "", redisURL == ""
+		stack, err := embedded.Open(ctx, how)
 		if err != nil {
 			return err
 		}
 		a.stack = stack
-		if databaseURL == "" {
-			databaseURL = stack.DatabaseURL
+		if how.Postgres {
+			a.databaseURL = stack.DatabaseURL
 		}
-		if redisURL == "" {
+		if how.Redis {
 			redisURL = stack.RedisURL
 		}
 	}
@@ -113,7 +120,7 @@ func (a *app) openStores(ctx context.Context) error {
 	if a.redis, err = redis.Open(redisURL, a.log); err != nil {
 		return err
 	}
-	if a.db, err = pg.Open(ctx, databaseURL, a.cfg.DatabaseConns); err != nil {
+	if a.db, err = pg.Open(ctx, a.databaseURL, a.cfg.DatabaseConns); err != nil {
 		return err
 	}
 	a.metrics.WatchPool(a.db.Stat)

@@ -37,6 +37,9 @@ func commands() []command {
 	return []command{
 		serveCommand(),
 		migrateCommand(),
+		doctorCommand(),
+		backupCommand(),
+		restoreCommand(),
 		configCommand(),
 		versionCommand(),
 		importCommand(),

@@ -59,6 +59,32 @@ func Migrate(ctx context.Context, pool *Pool, log *slog.Logger) error {
 	return nil
 }
 
+// Pending says whether Migrate would change the schema. It changes nothing.
+func Pending(ctx context.Context, pool *Pool) (bool, error) {
+	db := stdlib.OpenDB(*pool.Config().ConnConfig)
+	defer db.Close()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return false, fmt.Errorf("read migrations: %w", err)
+	}
+	var exists bool
+	if err := pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&exists); err != nil {
+		return false, fmt.Errorf("read schema version: %w", err)
+	}
+	if !exists {
+		return true, nil
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files)
+	if err != nil {
+		return false, fmt.Errorf("read migrations: %w", err)
+	}
+	pending, err := provider.HasPending(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read schema version: %w", err)
+	}
+	return pending, nil
+}
+
 // MigrationHash names the schema this binary carries: 16 hex digits over every migration's name and text.
 func MigrationHash() string {
 	h := sha256.New()

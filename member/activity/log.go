@@ -21,7 +21,7 @@ type Log struct {
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	months map[int]bool // months whose partition is known to exist: year*12+month
+	months map[int]time.Time // year*12+month → when this process made sure of its partition
 
 	wakeMu sync.Mutex
 	wake   chan struct{} // closed when rows were numbered in this process
@@ -29,7 +29,7 @@ type Log struct {
 
 // NewLog returns a log on the pool.
 func NewLog(db pg.DB, clk clock.Clock, log *slog.Logger) *Log {
-	return &Log{db: db, clock: clk, log: log, months: map[int]bool{}, wake: make(chan struct{})}
+	return &Log{db: db, clock: clk, log: log, months: map[int]time.Time{}, wake: make(chan struct{})}
 }
 
 // inputCTE spreads the columns of a batch; appendSQL and settleSQL begin with it.
@@ -85,7 +85,7 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, items []Activity) ([]Outcom
 		}
 		rows[i], pending[i] = e, i
 	}
-	if err := l.ensurePartitions(ctx, rows); err != nil {
+	if err := l.ensurePartitions(ctx, tx, rows); err != nil {
 		return nil, err
 	}
 	outcomes := make([]Outcome, len(rows))
@@ -314,21 +314,33 @@ func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key s
 const ensurePartitionsSQL = `
 SELECT member.ensure_activity_partitions(@at::timestamptz, @at::timestamptz)`
 
+// settled is how long ago a partition must have been made for every open transaction to know it.
+const settled = 15 * time.Minute
+
 // ensurePartitions makes the monthly partitions that the rows need, on a connection of its own: the caller's transaction
-// must not hold their locks.
-func (l *Log) ensurePartitions(ctx context.Context, rows []encoded) error {
+// must not hold their locks. A transaction that has used the log before does not notice a new partition by itself, because
+// it holds the lock at which PostgreSQL would look for news; reading from the partition makes it look.
+func (l *Log) ensurePartitions(ctx context.Context, tx pgx.Tx, rows []encoded) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	touched := map[int]bool{}
 	for i := range rows {
 		at := rows[i].OccurredAt
 		month := at.Year()*12 + int(at.Month())
-		if l.months[month] {
+		made, known := l.months[month]
+		if touched[month] || known && time.Since(made) > settled {
 			continue
 		}
-		if _, err := l.db.Exec(ctx, ensurePartitionsSQL, pg.Args{"at": at}); err != nil {
-			return fmt.Errorf("make partition for %s: %w", at.Format("2006-01"), err)
+		if !known {
+			if _, err := l.db.Exec(ctx, ensurePartitionsSQL, pg.Args{"at": at}); err != nil {
+				return fmt.Errorf("make partition for %s: %w", at.Format("2006-01"), err)
+			}
+			l.months[month] = time.Now()
 		}
-		l.months[month] = true
+		touched[month] = true
+		if _, err := tx.Exec(ctx, "SELECT FROM member.activities_"+at.Format("200601")+" WHERE false"); err != nil {
+			return fmt.Errorf("see partition for %s: %w", at.Format("2006-01"), err)
+		}
 	}
 	return nil
 }

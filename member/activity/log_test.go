@@ -223,3 +223,19 @@ func TestEveryRowOnceInOrder(t *testing.T) {
 	require.Equal(t, want, got)
 	require.Zero(t, disorder)
 }
+
+// A transaction that has used the log before can append to a month that gets its partition only now.
+func TestNewMonthWithinATransaction(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	require.NoError(t, pg.InTx(b.ctx, b.db, func(tx pgx.Tx) error {
+		for i := range 24 {
+			at := noon.AddDate(0, -i, 0)
+			if _, err := b.log.Append(b.ctx, tx, []activity.Activity{viewed(1, fmt.Sprint(i), at, "1")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.Len(t, b.drain(t, "c"), 24)
+}

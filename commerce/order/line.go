@@ -47,8 +47,12 @@ func (l Line) Amount() money.Fen {
 	return money.Fen(l.Quantity)*l.UnitPrice - l.Discount
 }
 
-// buyer is the identifier of the person the line names.
+// buyer is the identifier of the person the line names, or of the partner for an order at touchpoint b2b: a sales
+// organisation is no member.
 func (l Line) buyer() identity.Key {
+	if l.Touchpoint == string(member.TouchpointB2B) {
+		return identity.Key{NS: identity.NSPartner, Scope: l.Source, Value: l.SourceID}
+	}
 	return identity.Key{NS: identity.NSSource, Scope: l.Source, Value: l.SourceID}
 }
 

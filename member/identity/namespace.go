@@ -9,6 +9,7 @@ const (
 	ClassPerson  Class = "person"  // a means of contact or a platform id of a person; person class
 	ClassDevice  Class = "device"  // hangs on the newest login, never joins two people
 	ClassVisitor Class = "visitor" // a guest order: claimable, never joins two people
+	ClassPartner Class = "partner" // a sales organisation: never a member, joins nobody
 )
 
 // The namespaces.
@@ -30,6 +31,7 @@ const (
 	NSAnonymous      = "anonymous"
 	NSDevice         = "device"
 	NSOrder          = "order"
+	NSPartner        = "partner"
 	maxAccountsOfOne = 50 // more accounts than this on one identifier say that it is nobody's
 )
 
@@ -84,6 +86,7 @@ var namespaces = []Namespace{
 	{Code: NSAnonymous, Class: ClassDevice, normalise: opaque(128), Note: "anonymousId of the tracking API"},
 	{Code: NSDevice, Class: ClassDevice, Kind: "value", Channels: []string{"push"}, normalise: opaque(128)},
 	{Code: NSOrder, Class: ClassVisitor, normalise: numbered(128), Note: "a guest order, claimable later; value is the order number"},
+	{Code: NSPartner, Class: ClassPartner, Scoped: true, normalise: numbered(256), Note: "the buyer of an order at touchpoint b2b; scope is the source system"},
 }
 
 var byCode = func() map[string]*Namespace {

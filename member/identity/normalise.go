@@ -70,10 +70,10 @@ func upper(limit int) func(string) (string, bool) {
 	}
 }
 
-// openid keeps case: platform ids are case-sensitive. Masked ids ("o***x") identify nobody.
+// openid keeps case: platform ids are case-sensitive. JD's begin with "o*"; masked ids ("o***x") identify nobody.
 func openid(s string) (string, bool) {
 	s, ok := tidy(s)
-	if !ok || len(s) > 128 || strings.ContainsAny(s, "* \t") {
+	if !ok || len(s) > 128 || strings.ContainsAny(s, " \t") || strings.Contains(s, "**") {
 		return "", false
 	}
 	return s, true

@@ -24,4 +24,7 @@ func (a *app) wireIngest() {
 		tracking.NewImportMembers(a.door, stores), tracking.NewImportEvents(a.graph, a.activity),
 		order.NewImport(a.graph, a.activity), campaign.NewImport(a.graph, a.activity),
 	)
+	writer := tracking.NewWriter(a.db, a.clock, a.door, a.activity)
+	a.api.Mux().Handle("/v1/", tracking.NewHandler(a.auth, writer))
+	a.jobs.Every("tracking.forget", 24*time.Hour, writer.Forget)
 }

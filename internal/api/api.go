@@ -98,6 +98,7 @@ func (a *API) OpenAPI() ([]byte, error) {
 // Handler returns the mux behind protection against cross-origin requests from browsers.
 func (a *API) Handler() http.Handler {
 	guard := http.NewCrossOriginProtection()
+	guard.AddInsecureBypassPattern("/v1/") // tracking: pages of any origin send to it, with a key and without cookies
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errRejected) }))
 	return guard.Handler(a.mux)
 }

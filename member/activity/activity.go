@@ -22,6 +22,9 @@ type Activity struct {
 	Source     string         // who says so: an import source, a write key, a module
 	DedupeKey  string         // the source's own name for this fact; (Source, DedupeKey) is logged once
 	Props      map[string]any // JSON-encodable; no personal data
+	// FirstStands makes a replay with other content a Duplicate too, where the content holds what the receiver measured,
+	// like a corrected time. Without it other content is an update.
+	FirstStands bool
 }
 
 // Outcome says what Append did with one activity.

@@ -130,7 +130,9 @@ func (l *Log) appendRound(ctx context.Context, tx pgx.Tx, rows []encoded, round 
 	for _, i := range round {
 		if outcomes[i] == "" {
 			outcomes[i] = Duplicate
-			known = append(known, i)
+			if !rows[i].FirstStands {
+				known = append(known, i)
+			}
 		}
 	}
 	if len(known) > 0 {

@@ -20,6 +20,15 @@ func (s *Service) SaveAccount(ctx context.Context, a Account) (Account, error) {
 	if a.Status == "" {
 		a.Status = AccountActive
 	}
+	if a.Settings.AppID == "" && len(a.Config) > 0 {
+		// Identities belong to the app that the protocol package is configured with.
+		var app struct {
+			AppID string `json:"appid"`
+		}
+		if json.Unmarshal(a.Config, &app) == nil {
+			a.Settings.AppID = app.AppID
+		}
+	}
 	if err := a.Validate(); err != nil {
 		return Account{}, err
 	}

@@ -58,6 +58,7 @@ type app struct {
 	api  *api.API
 
 	members
+	messaging
 
 	importer *importer.Service
 
@@ -139,6 +140,9 @@ func (a *app) wire(context.Context) error {
 		return err
 	}
 	a.wireIngest()
+	if err := a.wireChannels(); err != nil {
+		return err
+	}
 
 	a.loop("jobs", "jobs", a.jobs.Run)
 	if a.stack != nil {

@@ -44,22 +44,29 @@ func ReadRoute(path string) (*Route, error) {
 	return r, nil
 }
 
-// Network is how this process reaches providers. The zero value is the Internet.
+// Network is how this process reaches providers. It is made by Open, once for a process.
 type Network struct {
-	route *Route
-	roots *x509.CertPool
+	route  *Route
+	roots  *x509.CertPool
+	client *http.Client
 }
 
 // Open returns the network of a route; nil means the Internet.
 func Open(route *Route) (*Network, error) {
 	if route == nil {
-		return &Network{}, nil
+		return newNetwork(nil, nil), nil
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(route.CAPEM) {
 		return nil, fmt.Errorf("open sandbox route: no certificate in %q", route.CAFile)
 	}
-	return &Network{route: route, roots: roots}, nil
+	return newNetwork(route, roots), nil
+}
+
+func newNetwork(route *Route, roots *x509.CertPool) *Network {
+	n := &Network{route: route, roots: roots}
+	n.client = n.newClient()
+	return n
 }
 
 // Sandboxed tells whether messages stay on this machine.
@@ -91,9 +98,12 @@ const (
 	maxConnsPerHost = 64
 )
 
-// Client returns an HTTP client for provider APIs. Its Transport is a bare *http.Transport on purpose: SDKs clone it.
+// Client returns the HTTP client for provider APIs, always the same one: connections are shared, and the WeChat SDK
+// accepts only one for a process. Its Transport is a bare *http.Transport on purpose: SDKs clone it.
 // Redirects are not followed; no provider API redirects, and credentials travel in query strings.
-func (n *Network) Client() *http.Client {
+func (n *Network) Client() *http.Client { return n.client }
+
+func (n *Network) newClient() *http.Client {
 	return &http.Client{
 		Timeout: callTimeout,
 		Transport: &http.Transport{

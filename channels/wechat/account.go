@@ -44,7 +44,7 @@ type Deps struct {
 	Client *http.Client // of provider.Network, one for the process
 	Clock  clock.Clock
 	Log    *slog.Logger
-	Tokens TokenStore // shared between processes; nil = memory
+	Tokens TokenCache // shared between processes; nil = memory
 }
 
 const defaultParallel = 16
@@ -59,8 +59,11 @@ func (d Deps) open(cfg *Config, prefix string) (*tokens, error) {
 	if err := useClient(d.Client); err != nil {
 		return nil, err
 	}
-	cache := sdkCache{&sharedStore{shared: d.Tokens, local: NewMemory(d.Clock), log: d.Log}}
-	return newTokens(*cfg, prefix, cache, d.Clock), nil
+	cache := d.Tokens
+	if cache == nil {
+		cache = NewMemory(d.Clock)
+	}
+	return newTokens(*cfg, prefix, sdkCache{cache}, d.Clock), nil
 }
 
 // OfficialAccount sends template and customer-service messages. It is a channels.Sender.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -13,15 +12,16 @@ import (
 	"github.com/lianke/lianke/internal/clock"
 )
 
-// TokenStore is where access tokens are shared between processes. internal/redis has one; Memory serves one process.
-type TokenStore interface {
-	Get(ctx context.Context, key string) (value string, found bool, err error)
-	Set(ctx context.Context, key, value string, ttl time.Duration) error
-	// DeleteIfEqual removes the key only while it still holds value, atomically.
+// TokenCache is where access tokens are shared between processes; *redis.Cache is one. Get returns a string, or nil if
+// there is none. A cache that loses its server serves from memory: that costs token calls, nothing else.
+type TokenCache interface {
+	GetContext(ctx context.Context, key string) any
+	SetContext(ctx context.Context, key string, value any, ttl time.Duration) error
+	// DeleteIfEqual removes the key only while it still holds value.
 	DeleteIfEqual(ctx context.Context, key, value string) error
 }
 
-// Memory is a TokenStore inside one process.
+// Memory is a TokenCache inside one process.
 type Memory struct {
 	clock clock.Clock
 	mu    sync.Mutex
@@ -33,25 +33,25 @@ type memoryItem struct {
 	expires time.Time
 }
 
-// NewMemory returns an empty store.
+// NewMemory returns an empty cache.
 func NewMemory(c clock.Clock) *Memory { return &Memory{clock: c, items: map[string]memoryItem{}} }
 
-// Get returns a value that has not expired.
-func (m *Memory) Get(_ context.Context, key string) (string, bool, error) {
+// GetContext returns a value that has not expired.
+func (m *Memory) GetContext(_ context.Context, key string) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i, ok := m.items[key]
 	if !ok || !m.clock.Now().Before(i.expires) {
-		return "", false, nil
+		return nil
 	}
-	return i.value, true, nil
+	return i.value
 }
 
-// Set keeps a value for ttl.
-func (m *Memory) Set(_ context.Context, key, value string, ttl time.Duration) error {
+// SetContext keeps a value for ttl.
+func (m *Memory) SetContext(_ context.Context, key string, value any, ttl time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.items[key] = memoryItem{value, m.clock.Now().Add(ttl)}
+	m.items[key] = memoryItem{fmt.Sprint(value), m.clock.Now().Add(ttl)}
 	return nil
 }
 
@@ -65,61 +65,17 @@ func (m *Memory) DeleteIfEqual(_ context.Context, key, value string) error {
 	return nil
 }
 
-// sharedStore prefers the shared store and falls back to memory while it fails: losing it costs token calls, nothing else.
-type sharedStore struct {
-	shared TokenStore // nil = none
-	local  *Memory
-	log    *slog.Logger
-}
-
-// sdkCache is the SDK's cache over a store. The SDK wants a string or nil from Get.
-type sdkCache struct{ *sharedStore }
-
-func (c sdkCache) GetContext(ctx context.Context, key string) any {
-	if c.shared != nil {
-		v, found, err := c.shared.Get(ctx, key)
-		if err == nil {
-			if !found {
-				return nil
-			}
-			return v
-		}
-		c.log.WarnContext(ctx, "wechat token store", "error", err)
-	}
-	if v, found, _ := c.local.Get(ctx, key); found { // memory does not fail
-		return v
-	}
-	return nil
-}
-
-func (c sdkCache) SetContext(ctx context.Context, key string, value any, ttl time.Duration) error {
-	v := fmt.Sprint(value)
-	_ = c.local.Set(ctx, key, v, ttl) // memory does not fail
-	if c.shared != nil {
-		if err := c.shared.Set(ctx, key, v, ttl); err != nil {
-			c.log.WarnContext(ctx, "wechat token store", "error", err)
-		}
-	}
-	return nil
-}
-
-func (c sdkCache) deleteIfEqual(ctx context.Context, key, value string) {
-	_ = c.local.DeleteIfEqual(ctx, key, value) // memory does not fail
-	if c.shared != nil {
-		if err := c.shared.DeleteIfEqual(ctx, key, value); err != nil {
-			c.log.WarnContext(ctx, "wechat token store", "error", err)
-		}
-	}
-}
+// sdkCache gives a TokenCache the shape the SDK wants.
+type sdkCache struct{ TokenCache }
 
 func (c sdkCache) IsExistContext(ctx context.Context, key string) bool {
 	return c.GetContext(ctx, key) != nil
 }
 
-// DeleteContext is part of the SDK's interface; tokens are dropped by deleteIfEqual only.
+// DeleteContext is part of the SDK's interface; tokens are dropped by DeleteIfEqual only.
 func (c sdkCache) DeleteContext(ctx context.Context, key string) error {
 	if v, ok := c.GetContext(ctx, key).(string); ok {
-		c.deleteIfEqual(ctx, key, v)
+		return c.DeleteIfEqual(ctx, key, v)
 	}
 	return nil
 }
@@ -171,7 +127,9 @@ func (t *tokens) GetAccessTokenContext(ctx context.Context) (string, error) {
 func (t *tokens) replace(ctx context.Context, dead string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.cache.deleteIfEqual(ctx, t.key, dead)
+	if err := t.cache.DeleteIfEqual(ctx, t.key, dead); err != nil {
+		return fmt.Errorf("drop wechat token: %w", err)
+	}
 	current, err := t.handle.GetAccessTokenContext(ctx)
 	if err != nil {
 		return ParseErr(err)

@@ -221,33 +221,14 @@ func TestTokens_ForcedOnceWhenTheServerInsists(t *testing.T) {
 	require.Equal(t, 1, forced, "a limit of 20 a day is not to be burnt")
 }
 
-// brokenStore is a shared store that is down.
-type brokenStore struct{}
-
-func (brokenStore) Get(context.Context, string) (string, bool, error) {
-	return "", false, errors.New("down")
-}
-func (brokenStore) Set(context.Context, string, string, time.Duration) error {
-	return errors.New("down")
-}
-func (brokenStore) DeleteIfEqual(context.Context, string, string) error { return errors.New("down") }
-
-func TestTokens_SharedStore(t *testing.T) {
+func TestTokens_SharedCache(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	shared := NewMemory(b.Clock)
-	b.deps.Tokens = shared
+	b.deps.Tokens = NewMemory(b.Clock)
 	for range 2 { // two replicas, one token call
 		require.Equal(t, channels.OutcomeAccepted, b.official(t).Send(t.Context(), []channels.Outgoing{b.message(nil)})[0].Outcome)
 	}
 	require.Len(t, b.tokenCalls(), 1)
-
-	b.deps.Tokens = brokenStore{}
-	oa := b.official(t)
-	for range 3 {
-		require.Equal(t, channels.OutcomeAccepted, oa.Send(t.Context(), []channels.Outgoing{b.message(nil)})[0].Outcome)
-	}
-	require.Len(t, b.tokenCalls(), 2, "without the shared store memory serves")
 }
 
 func TestOutcomes_EveryCodeOfTheTable(t *testing.T) {

@@ -94,6 +94,19 @@ func (k *Cache) DeleteContext(ctx context.Context, key string) error {
 	return nil
 }
 
+// DeleteIfEqual forgets key while it still holds value, so that whoever drops a dead token cannot drop its successor.
+func (k *Cache) DeleteIfEqual(ctx context.Context, key, value string) error {
+	if v, ok := k.local.get(key); ok && v == value {
+		k.local.delete(key)
+	}
+	if rdb := k.c.use(); rdb != nil {
+		if err := unlockScript.Run(ctx, rdb, []string{k.prefix + key}, value).Err(); err != nil {
+			k.c.lost(ctx, "del", err)
+		}
+	}
+	return nil
+}
+
 // maxLocal bounds what one cache holds in memory.
 const maxLocal = 10_000
 

@@ -51,6 +51,18 @@ func TestCacheWithAndWithoutRedis(t *testing.T) {
 	}
 }
 
+func TestCacheDropsOnlyWhatItWasToldToDrop(t *testing.T) {
+	t.Parallel()
+	for name, c := range clients(t) {
+		cache := c.Cache("drop-"+name+":", clock.System{})
+		require.NoError(t, cache.Set("token", "new", time.Minute), name)
+		require.NoError(t, cache.DeleteIfEqual(t.Context(), "token", "old"), name)
+		require.Equal(t, "new", cache.Get("token"), name)
+		require.NoError(t, cache.DeleteIfEqual(t.Context(), "token", "new"), name)
+		require.Nil(t, cache.Get("token"), name)
+	}
+}
+
 func TestCacheExpires(t *testing.T) {
 	t.Parallel()
 	clk := clock.NewVirtual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -89,8 +91,8 @@ func decode(raw []byte, into any) error {
 	if err := dec.Decode(into); err != nil {
 		return ErrJSON.Because(err)
 	}
-	if dec.More() {
-		return ErrJSON
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return ErrJSON // something stands behind the object
 	}
 	return nil
 }

@@ -35,6 +35,8 @@ var (
 			WithHint("为每次触发生成唯一的 Idempotency-Key(不超过 200 字节)", "send an Idempotency-Key of at most 200 bytes, one for each trigger")
 	ErrNoMember = fault.New(fault.NotFound, "journey.no_member", "没有找到该成员", "no such member").
 			WithHint("请检查成员编号", "check the member's number")
+	ErrNobody = fault.New(fault.Unavailable, "journey.nobody", "没有模块处理 {kind} 节点", "no module receives the effects of {kind} nodes").
+			WithHint("请启用对应模块后重试隔离的成员", "enable the module, then retry the quarantined runs")
 	ErrPeriod = fault.New(fault.Invalid, "journey.period", "演练时段无效", "the period to simulate is not valid").
 			WithHint("--to 必须晚于 --from,且不超过 400 天", "--to must be later than --from, by at most 400 days")
 )

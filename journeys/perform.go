@@ -2,7 +2,6 @@ package journeys
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -195,6 +194,9 @@ func (o *effects) add(v *Version, r *Run, e *Effect) {
 var metricOf = map[NodeKind]string{KindMessage: "sent", KindPoints: "points", KindTag: "tag", KindAttribute: "attribute", KindTask: "task", KindWebhook: "webhook"}
 
 func (e *Engine) send(ctx context.Context, tx pgx.Tx, o *effects, figures *figures) error {
+	if err := e.outside.covers(o); err != nil {
+		return err
+	}
 	if len(o.messages) > 0 {
 		if err := e.outside.Messenger.Plan(ctx, tx, o.messages); err != nil {
 			return fmt.Errorf("plan messages: %w", err)
@@ -240,10 +242,16 @@ func (e *Engine) send(ctx context.Context, tx pgx.Tx, o *effects, figures *figur
 	return nil
 }
 
-func mustJSON(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "{}"
+// covers reports an effect that nobody receives in this installation.
+func (o *Outside) covers(fx *effects) error {
+	for kind, missing := range map[NodeKind]bool{
+		KindMessage: len(fx.messages) > 0 && o.Messenger == nil, KindCoupon: len(fx.coupons) > 0 && o.Coupons == nil,
+		KindPoints: len(fx.points) > 0 && o.Points == nil, KindTag: len(fx.profiles) > 0 && o.Profiles == nil,
+		KindTask: len(fx.tasks) > 0 && o.Tasks == nil, KindWebhook: len(fx.webhooks) > 0 && o.Webhooks == nil,
+	} {
+		if missing {
+			return ErrNobody.With("kind", kind)
+		}
 	}
-	return string(b)
+	return nil
 }

@@ -18,10 +18,14 @@ import (
 	"github.com/lianke/lianke/internal/events"
 	"github.com/lianke/lianke/internal/importer"
 	"github.com/lianke/lianke/internal/jobs"
+	"github.com/lianke/lianke/internal/ledger"
 	"github.com/lianke/lianke/internal/loops"
 	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/redis"
+	"github.com/lianke/lianke/journeys"
+	"github.com/lianke/lianke/member/points"
+	"github.com/lianke/lianke/segments"
 )
 
 // common are the flags every command takes.
@@ -61,6 +65,7 @@ type app struct {
 	messaging
 
 	importer *importer.Service
+	journeys *journeys.Service
 
 	loops []loops.Loop
 }
@@ -143,6 +148,7 @@ func (a *app) wire(context.Context) error {
 	if err := a.wireChannels(); err != nil {
 		return err
 	}
+	a.wireJourneys(segments.New(a.db, a.clock), points.New(a.db, a.clock, ledger.New(), a.activity), nil)
 
 	a.loop("jobs", "jobs", a.jobs.Run)
 	if a.stack != nil {

@@ -43,6 +43,7 @@ func commands() []command {
 		configCommand(),
 		versionCommand(),
 		importCommand(),
+		journeyCommand(),
 		sandboxCommand(),
 	}
 }

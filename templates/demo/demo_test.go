@@ -15,6 +15,11 @@ import (
 
 var today = clock.Day{Year: 2026, Month: time.November, Day: 23}
 
+func options(seed uint64) demo.Options {
+	join := func(a, b string) string { return "o-" + a + "-" + b }
+	return demo.Options{Seed: seed, Today: today, OpenID: join, UnionID: join}
+}
+
 type cell struct{ invoice, sku string }
 
 type sum struct {
@@ -24,7 +29,7 @@ type sum struct {
 
 func TestOrdersAndAsideAreTheSource(t *testing.T) {
 	t.Parallel()
-	w, err := demo.New(1, today)
+	w, err := demo.New(options(1))
 	require.NoError(t, err)
 	want, got := map[cell]sum{}, map[cell]sum{}
 	add := func(m map[cell]sum, l demo.Line) {
@@ -54,7 +59,7 @@ func TestOrdersAndAsideAreTheSource(t *testing.T) {
 
 func TestCalendar(t *testing.T) {
 	t.Parallel()
-	w, err := demo.New(2, today)
+	w, err := demo.New(options(2))
 	require.NoError(t, err)
 	var weekdays [7]int
 	sold := map[string]time.Time{}
@@ -79,7 +84,7 @@ func TestCalendar(t *testing.T) {
 
 func TestStoriesAreThere(t *testing.T) {
 	t.Parallel()
-	w, err := demo.New(3, today)
+	w, err := demo.New(options(3))
 	require.NoError(t, err)
 	phones, devices := map[string]map[int]bool{}, map[string]map[int]bool{}
 	rebound, several := 0, 0
@@ -142,7 +147,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	t.Parallel()
 	sums := map[[32]byte]bool{}
 	for range 2 {
-		w, err := demo.New(7, today)
+		w, err := demo.New(options(7))
 		require.NoError(t, err)
 		dir := t.TempDir()
 		files, err := w.WriteMasterData(dir)

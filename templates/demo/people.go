@@ -39,6 +39,7 @@ type Account struct {
 type Row struct {
 	At                              time.Time
 	Name, Phone, Email, Card        string
+	WeChat                          string // the person at WeChat, as its stand-in names them; not reported
 	Subject, UnionID, AppID, OpenID string
 	TmallShop, OUID, OMID           string
 	JDShop, XID                     string
@@ -113,7 +114,9 @@ func (g *generator) fresh(draw func() string) string {
 // accounts gives a person one to five accounts. Each reports what such a system knows: a till the card, a mini-program the
 // unionid, a marketplace its own buyer id; most of them the phone.
 func (g *generator) accounts(p *Person, r *rand.Rand) {
-	union, omid := "o6_"+g.token(r, 20), "om"+g.token(r, 18)
+	omid := "om" + g.token(r, 18)
+	wechat := fmt.Sprintf("robin-%d", p.No)
+	union := g.w.UnionID(WeChatSubject, wechat)
 	device := "dev-" + g.token(r, 16)
 	add := func(source, id string, row Row, phonePercent int) *Account {
 		if r.IntN(100) < phonePercent {
@@ -136,11 +139,11 @@ func (g *generator) accounts(p *Person, r *rand.Rand) {
 	}
 	if r.IntN(100) < 62 {
 		p.buyers = append(p.buyers, add(SourceMini, "mp"+g.token(r, 10), Row{
-			Subject: WeChatSubject, UnionID: union, AppID: MiniAppID, OpenID: "oMini" + g.token(r, 23), ConsentMini: granted(70), ConsentSMS: granted(55),
+			WeChat: wechat, Subject: WeChatSubject, UnionID: union, AppID: MiniAppID, OpenID: g.w.OpenID(MiniAppID, wechat), ConsentMini: granted(70), ConsentSMS: granted(55),
 		}, 82))
 		if r.IntN(100) < 70 {
 			add(SourceOfficial, "oa"+g.token(r, 10), Row{
-				Subject: WeChatSubject, UnionID: union, AppID: OfficialAppID, OpenID: "oOffi" + g.token(r, 23), ConsentWeChat: "granted",
+				WeChat: wechat, Subject: WeChatSubject, UnionID: union, AppID: OfficialAppID, OpenID: g.w.OpenID(OfficialAppID, wechat), ConsentWeChat: "granted",
 			}, 0)
 		}
 	}
@@ -203,12 +206,12 @@ func (g *generator) relations() {
 		return func(p *Person) bool { return p.account(source) != nil }
 	}
 
-	for i := range share(2) { // re-bound WeChat: the mini-program account has a new unionid and openid
+	for range share(2) { // re-bound WeChat: the mini-program account has a new unionid and openid
 		p := take(hasMini)
 		if p == nil {
 			break
 		}
-		g.rebind(p, r, i)
+		g.rebind(p, r)
 	}
 	for range share(1) { // re-issued phone: its old owner reports another number, a stranger then signs up with the old one
 		old, fresh := take(hasPhone), take(hasPhone)
@@ -267,8 +270,7 @@ func (g *generator) later(after time.Time, r *rand.Rand) time.Time {
 	return after.Add(time.Duration(1+r.Int64N(int64(end.Sub(after)/time.Second))) * time.Second)
 }
 
-func (g *generator) rebind(p *Person, r *rand.Rand, _ int) {
-	union := "o6_" + g.token(r, 20)
+func (g *generator) rebind(p *Person, r *rand.Rand) {
 	mini := p.account(SourceMini)
 	row := mini.Rows[0]
 	at := mini.RegisteredAt
@@ -276,7 +278,8 @@ func (g *generator) rebind(p *Person, r *rand.Rand, _ int) {
 		at = latest(at, a.RegisteredAt)
 	}
 	row.At = g.later(at, r)
-	row.UnionID, row.OpenID = union, "oMini"+g.token(r, 23)
+	row.WeChat += "-new"
+	row.UnionID, row.OpenID = g.w.UnionID(WeChatSubject, row.WeChat), g.w.OpenID(MiniAppID, row.WeChat)
 	mini.Rows = append(mini.Rows, row)
 }
 

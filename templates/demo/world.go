@@ -18,8 +18,7 @@ const LiveDays = 30
 
 // World is the demo brand as one seed makes it.
 type World struct {
-	Seed      uint64
-	Today     clock.Day
+	Options
 	LiveFrom  time.Time // first instant that is lived through
 	Products  []Product
 	People    []*Person
@@ -59,14 +58,23 @@ type Event struct {
 	SKU     string
 }
 
-// New makes the world of a seed as it stands at the beginning of the given day.
-func New(seed uint64, today clock.Day) (*World, error) {
+// Options shape a world.
+type Options struct {
+	Seed  uint64
+	Today clock.Day // the world stands at the beginning of this day
+	// OpenID and UnionID give the ids that WeChat knows a person by, so that the stand-in of WeChat knows the same people.
+	OpenID  func(appid, person string) string
+	UnionID func(subject, person string) string
+}
+
+// New makes the world of a seed.
+func New(o Options) (*World, error) {
 	source, err := Source()
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Seed: seed, Today: today, Source: source}
-	w.LiveFrom = today.Start().AddDate(0, 0, -LiveDays)
+	w := &World{Options: o, Source: source}
+	w.LiveFrom = w.Today.Start().AddDate(0, 0, -LiveDays)
 	for _, l := range source {
 		if l.Aside != "" {
 			w.Aside = append(w.Aside, l)

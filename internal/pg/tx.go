@@ -24,7 +24,7 @@ func InTx(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	}
 	for attempt := 1; ; attempt++ {
 		err := once(ctx, db, fn)
-		if err == nil || attempt == maxAttempts || !retryable(err) {
+		if err == nil || attempt == maxAttempts || !Retryable(err) {
 			return err
 		}
 		pause := time.Duration(rand.Int64N(int64(attempt)*4+1)) * time.Millisecond
@@ -58,7 +58,8 @@ func once(ctx context.Context, db DB, fn func(tx pgx.Tx) error) (err error) {
 	return nil
 }
 
-func retryable(err error) bool {
+// Retryable reports whether err says that the transaction may be run again.
+func Retryable(err error) bool {
 	if errors.Is(err, ErrRetry) {
 		return true
 	}

@@ -26,6 +26,7 @@ type change struct {
 	added                map[edgeKey]*Edge
 	revoked              map[int64]bool
 	deferred             bool // the caller refreshes members itself
+	rebuildAll           bool // partition everything concerned, for its rejections
 
 	births  map[member.Birth]*birthRow // all of the locked components, and the fresh ones, as they are after apply
 	members map[member.Birth][]member.Birth
@@ -192,17 +193,11 @@ func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
 		r := find(parent, i)
 		parts[r] = append(parts[r], b)
 	}
-	// What must be partitioned from its evidence: where something was revoked or denied, and what is not simple.
+	// What must be partitioned from its evidence: all that an operator touches, and what is not simple.
 	complex := map[int]bool{}
-	if len(c.revoked) > 0 {
+	if c.rebuildAll {
 		for r := range parts {
 			complex[r] = true
-		}
-	}
-	for k, e := range c.added {
-		if e.Kind == KindDeny {
-			complex[find(parent, index[k.a])] = true
-			complex[find(parent, index[k.b])] = true
 		}
 	}
 	denied, err := s.deniedPairs(ctx, tx, c, all, parts)

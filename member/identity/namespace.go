@@ -64,7 +64,7 @@ func (n Namespace) bridges() bool { return n.Person() }
 
 // Namespaces is the table of all namespaces, in the order of docs/identity.md.
 var namespaces = []Namespace{
-	{Code: NSSource, Class: ClassAccount, Scoped: true, Limit: 1, normalise: numbered(256),
+	{Code: NSSource, Class: ClassAccount, Scoped: true, Limit: 1, normalise: record,
 		Note: "one source system's record of one person; scope is the system"},
 	{Code: NSUser, Class: ClassAccount, Limit: 1, normalise: numbered(256), Note: "userId of the tracking API"},
 	{Code: NSMemberNo, Class: ClassAccount, Limit: 1, normalise: upper(64), Note: "member number"},
@@ -85,7 +85,7 @@ var namespaces = []Namespace{
 	{Code: NSJDXID, Class: ClassPerson, Scoped: true, Limit: 1, normalise: openid, Note: "scope is the shop"},
 	{Code: NSAnonymous, Class: ClassDevice, normalise: opaque(128), Note: "anonymousId of the tracking API"},
 	{Code: NSDevice, Class: ClassDevice, Kind: "value", Channels: []string{"push"}, normalise: opaque(128)},
-	{Code: NSOrder, Class: ClassVisitor, normalise: numbered(128), Note: "a guest order, claimable later; value is the order number"},
+	{Code: NSOrder, Class: ClassVisitor, normalise: record, Note: "a guest order, claimable later; value is the order number"},
 	{Code: NSPartner, Class: ClassPartner, Scoped: true, normalise: numbered(256), Note: "the buyer of an order at touchpoint b2b; scope is the source system"},
 }
 

@@ -8,16 +8,34 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// blocked are values that programs send when they have none.
-var blocked = map[string]bool{
-	"null": true, "nil": true, "none": true, "undefined": true, "anonymous": true, "guest": true, "unknown": true, "n/a": true,
-	"na": true, "nan": true, "true": true, "false": true, "[object object]": true, "0": true, "-1": true, "-": true, "test": true,
-	"00000000-0000-0000-0000-000000000000": true, "id": true, "not_authenticated": true, "distinct_id": true, "无": true, "未知": true, "匿名": true,
+// nothing are values that programs send when they have none.
+var nothing = map[string]bool{
+	"null": true, "nil": true, "none": true, "undefined": true, "n/a": true, "nan": true, "[object object]": true, "-": true,
+	"00000000-0000-0000-0000-000000000000": true, "无": true, "未知": true,
 }
 
-// tidy composes Unicode, drops control and space characters at the ends and quotes around the value, and refuses blocked
-// values and values without content.
+// placeholders are values that stand for nobody in particular. The key of a record in its own system is exempt: record 0
+// and record 1111 exist.
+var placeholders = map[string]bool{
+	"anonymous": true, "guest": true, "unknown": true, "na": true, "true": true, "false": true, "0": true, "-1": true, "test": true,
+	"id": true, "not_authenticated": true, "distinct_id": true, "匿名": true,
+}
+
+// tidy is trim, and refuses placeholders.
 func tidy(s string) (string, bool) {
+	s, ok := trim(s)
+	if !ok || placeholders[strings.ToLower(s)] {
+		return "", false
+	}
+	if strings.Trim(s, string([]rune(s)[:1])) == "" && utf8.RuneCountInString(s) > 3 {
+		return "", false // 0000…, xxxx…, ****
+	}
+	return s, true
+}
+
+// trim composes Unicode, drops control and space characters at the ends and quotes around the value, and refuses what has
+// no content.
+func trim(s string) (string, bool) {
 	if !utf8.ValidString(s) {
 		return "", false
 	}
@@ -32,27 +50,26 @@ func tidy(s string) (string, bool) {
 		}
 		s = t
 	}
-	if s == "" || blocked[strings.ToLower(s)] || strings.IndexFunc(s, unicode.IsControl) >= 0 {
+	if s == "" || nothing[strings.ToLower(s)] || strings.IndexFunc(s, unicode.IsControl) >= 0 {
 		return "", false
-	}
-	if strings.Trim(s, string([]rune(s)[:1])) == "" && utf8.RuneCountInString(s) > 3 {
-		return "", false // 0000…, xxxx…, ****
 	}
 	return s, true
 }
 
-// numbered is opaque for ids that a system counts: 1111 and 22222 are ordinary there.
+// record is the key of a record in the system that owns it.
+func record(s string) (string, bool) {
+	s, ok := trim(s)
+	return s, ok && len(s) <= 256 && !zeros(s)
+}
+
+// zeros reports whether a value is a filler like 0000.
+func zeros(s string) bool { return len(s) > 3 && strings.Trim(s, "0") == "" }
+
+// numbered is for ids that a system counts: 1111 and 22222 are ordinary there, placeholders are not.
 func numbered(limit int) func(string) (string, bool) {
-	plain := opaque(limit)
 	return func(s string) (string, bool) {
-		if v, ok := plain(s); ok {
-			return v, true
-		}
-		t := strings.TrimSpace(s)
-		if len(t) < 2 || len(t) > limit || strings.Trim(t, "123456789") != "" {
-			return "", false
-		}
-		return t, true
+		s, ok := trim(s)
+		return s, ok && len(s) <= limit && !placeholders[strings.ToLower(s)] && !zeros(s)
 	}
 }
 

@@ -426,12 +426,16 @@ func (p *partition) follow(e Edge) bool {
 			return false
 		}
 		named := na.Code == NSPhoneName || nb.Code == NSPhoneName
+		over := ""
 		for k, n := range gb.held {
 			ns := byCode[k.ns]
-			if ga.held[k]+n > ns.Limit && ga.held[k] > 0 && (ns.Hard || !named) {
-				p.reject(e, ReasonLimit, k.ns)
-				return false
+			if ga.held[k]+n > ns.Limit && ga.held[k] > 0 && (ns.Hard || !named) && (over == "" || k.ns < over) {
+				over = k.ns
 			}
+		}
+		if over != "" {
+			p.reject(e, ReasonLimit, over)
+			return false
 		}
 	}
 	p.join(a, b)

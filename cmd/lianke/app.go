@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/internal/api"
@@ -150,11 +151,23 @@ func (a *app) wire(context.Context) error {
 	}
 	a.wireJourneys(segments.New(a.db, a.clock), points.New(a.db, a.clock, ledger.New(), a.activity), nil)
 
+	a.wireRetention()
 	a.loop("jobs", "jobs", a.jobs.Run)
 	if a.stack != nil {
 		a.loop("", "embedded stack", a.stack.Watch)
 	}
 	return nil
+}
+
+// wireRetention schedules what makes room ahead and clears away behind. Modules with a rhythm of their own do it in
+// their loops (channels).
+func (a *app) wireRetention() {
+	a.jobs.Every("activity partitions", 6*time.Hour, a.activity.MakePartitions)
+	a.jobs.Every("feed retention", 10*time.Minute, func(ctx context.Context) error {
+		_, err := a.activity.Trim(ctx)
+		return err
+	})
+	a.jobs.Every("event retention", time.Hour, a.bus.Forget)
 }
 
 // loop adds a long-lived part that processes with the role run (see internal/loops).

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/lianke/lianke/internal/pg"
 )
@@ -36,6 +37,9 @@ type Runner struct {
 	client *river.Client[pgx.Tx]
 	err    error
 }
+
+// jobTimeout is how long one job may run.
+const jobTimeout = 10 * time.Minute
 
 // New returns a runner without handlers. pool may be nil when jobs are only inserted, never run.
 func New(pool *pg.Pool, log *slog.Logger) *Runner {
@@ -66,10 +70,16 @@ func (r *Runner) Every(name string, interval time.Duration, fn func(ctx context.
 	r.periodic = append(r.periodic, river.NewPeriodicJob(
 		river.PeriodicInterval(interval),
 		func() (river.JobArgs, *river.InsertOpts) {
-			return tickArgs{Name: name}, &river.InsertOpts{MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByArgs: true}}
+			return tickArgs{Name: name}, &river.InsertOpts{MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished}}
 		},
 		&river.PeriodicJobOpts{ID: name, RunOnStart: true},
 	))
+}
+
+// unfinished are the states in which a run stands in the way of the next one. River's default counts completed runs too,
+// and would let a periodic job run once a day.
+var unfinished = []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning, rivertype.JobStateScheduled,
 }
 
 type tickArgs struct {
@@ -119,7 +129,9 @@ func (r *Runner) get() (*river.Client[pgx.Tx], error) {
 			Workers:      r.workers,
 			PeriodicJobs: r.periodic,
 			Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 8}},
-			JobTimeout:   10 * time.Minute,
+			JobTimeout:   jobTimeout,
+			// Jobs of a process that was killed stay "running" until then.
+			RescueStuckJobsAfter: jobTimeout + time.Minute,
 		}
 		var driver *riverpgxv5.Driver
 		if r.pool != nil {

@@ -42,21 +42,30 @@ type bundle struct {
 	profile   *member.Profile
 	templates *templates.Service
 	svc       *channels.Service
-	provider  *provider
+	provider  *fakeProvider
 }
 
 func setup(t testing.TB) *bundle {
 	t.Helper()
-	return setupOn(t, pgtest.DB(t), clock.NewVirtual(noon), &provider{got: map[string]int{}})
+	return setupOn(t, pgtest.DB(t), clock.NewVirtual(noon), &fakeProvider{got: map[string]int{}})
 }
 
 // setupOn wires one process's worth of modules on a database.
-func setupOn(t testing.TB, db *pg.Pool, clk *clock.Virtual, p *provider) *bundle {
+func setupOn(t testing.TB, db *pg.Pool, clk *clock.Virtual, p *fakeProvider) *bundle {
 	t.Helper()
-	ring, err := crypt.New(make([]byte, 32))
+	b, err := wire(db, clk, func(channels.Account) (channels.Sender, error) { return p, nil })
 	require.NoError(t, err)
+	b.t, b.provider = t, p
+	return b
+}
+
+func wire(db *pg.Pool, clk *clock.Virtual, open channels.Opener) (*bundle, error) {
+	ring, err := crypt.New(make([]byte, 32))
+	if err != nil {
+		return nil, err
+	}
 	discard := slog.New(slog.DiscardHandler)
-	b := &bundle{t: t, db: db, clock: clk, ring: ring, provider: p, log: activity.NewLog(db, clk, discard)}
+	b := &bundle{db: db, clock: clk, ring: ring, log: activity.NewLog(db, clk, discard)}
 	graph := identity.New(db, clk, ring, b.log, events.New(db, clk, jobs.New(db, discard)))
 	secrets := member.NewSecrets(ring, nil)
 	b.door = capture.New(graph, secrets, b.log, clk)
@@ -65,13 +74,13 @@ func setupOn(t testing.TB, db *pg.Pool, clk *clock.Virtual, p *provider) *bundle
 	b.templates = templates.New(db, clk, book)
 	b.svc = channels.New(channels.Deps{
 		DB: db, Clock: clk, Log: discard, Ring: ring, Contact: book, Door: b.door, Profile: b.profile, Templates: b.templates,
-		Activity: b.log, Open: func(channels.Account) (channels.Sender, error) { return p, nil },
+		Activity: b.log, Open: open,
 	})
-	return b
+	return b, nil
 }
 
-// provider is a provider that accepts everything unless told otherwise, and counts per send key.
-type provider struct {
+// fakeProvider is a provider that accepts everything unless told otherwise, and counts per send key.
+type fakeProvider struct {
 	mu     sync.Mutex
 	got    map[string]int
 	last   map[string]channels.Outgoing
@@ -79,7 +88,7 @@ type provider struct {
 	before func()
 }
 
-func (p *provider) Send(_ context.Context, batch []channels.Outgoing) []channels.Result {
+func (p *fakeProvider) Send(_ context.Context, batch []channels.Outgoing) []channels.Result {
 	if p.before != nil {
 		p.before()
 	}
@@ -100,7 +109,7 @@ func (p *provider) Send(_ context.Context, batch []channels.Outgoing) []channels
 	return out
 }
 
-func (p *provider) total() int {
+func (p *fakeProvider) total() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0

@@ -232,7 +232,12 @@ func TestReports_BounceComplaintUnsubscribe(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	receiver := NewReceiver(b.cfg, b.inbox, b.Clock, slog.New(slog.DiscardHandler))
+	receiver := NewReceiver("mx.brand.test", func(_ context.Context, domain string) ([]Config, error) {
+		if domain != b.cfg.Domain {
+			return nil, nil
+		}
+		return []Config{b.cfg}, nil
+	}, b.inbox, b.Clock, slog.New(slog.DiscardHandler))
 	go func() { done <- receiver.Serve(ctx, l) }()
 	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
 	b.BouncesTo(l.Addr().String())

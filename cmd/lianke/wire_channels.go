@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"os"
+	"strings"
 	"sync"
 
 	"github.com/lianke/lianke/channels"
@@ -30,7 +33,7 @@ type messaging struct {
 // machine.
 func (a *app) wireChannels() error {
 	var route *provider.Route
-	if file := os.Getenv("LIANKE_SANDBOX"); file != "" {
+	if file := a.cfg.Sandbox; file != "" {
 		var err error
 		if route, err = provider.ReadRoute(file); err != nil {
 			return err
@@ -52,6 +55,9 @@ func (a *app) wireChannels() error {
 	templates.Routes(a.api, a.templates)
 	channels.Routes(a.api, a.channels)
 	a.loop("send", "sender", a.channels.Run)
+	if a.cfg.MailAddr != "" {
+		a.loop("send", "mail receiver", a.receiveMail)
+	}
 	return nil
 }
 
@@ -95,7 +101,7 @@ func (a *app) openSender(acc channels.Account) (channels.Sender, error) {
 }
 
 func (a *app) wechatDeps() wechat.Deps {
-	return wechat.Deps{Client: a.client, Clock: a.clock, Log: a.log}
+	return wechat.Deps{Client: a.client, Clock: a.clock, Log: a.log, Tokens: a.redis.Cache("wechat:", a.clock)}
 }
 
 // readAccount lays the secrets over the configuration.
@@ -141,6 +147,44 @@ func (a *app) mountCallbacks(mux *http.ServeMux) {
 			return take(c), nil
 		}))
 	}
+}
+
+// receiveMail takes bounces, complaints and unsubscribe mails for all mail accounts.
+func (a *app) receiveMail(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.MailAddr)
+	if err != nil {
+		return errListen.With("addr", a.cfg.MailAddr).Because(err)
+	}
+	host, _, err := net.SplitHostPort(a.cfg.MailAddr)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return email.NewReceiver(host, a.mailAccounts, a.channels, a.clock, a.log).Serve(ctx, l)
+}
+
+// mailAccounts finds the accounts that send from a domain.
+func (a *app) mailAccounts(ctx context.Context, domain string) ([]email.Config, error) {
+	all, err := a.channels.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []email.Config
+	for _, acc := range all {
+		if acc.Channel != channels.ChannelEmail {
+			continue
+		}
+		if acc, err = a.channels.OpenAccount(ctx, acc.Code); err != nil {
+			return nil, err
+		}
+		var cfg email.Config
+		if err := readAccount(acc, &cfg); err != nil {
+			return nil, err
+		}
+		if cfg.Account = acc.Code; strings.EqualFold(cfg.Domain, domain) {
+			found = append(found, cfg)
+		}
+	}
+	return found, nil
 }
 
 // callbacks makes the handler of an account once per version of the account: handlers remember what they have seen.

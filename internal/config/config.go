@@ -35,7 +35,8 @@ type Config struct {
 	MasterKey     string `env:"MASTER_KEY" secret:"all" doc:"32 bytes in hexadecimal or base64 that wrap the keys of personal data. Empty: LIANKE_MASTER_KEY_FILE."`
 	MasterKeyFile string `env:"MASTER_KEY_FILE" doc:"File that holds the master key. Empty: master.key under the data directory, made at first start with mode 0600."`
 
-	Sandbox string `env:"SANDBOX" doc:"Route file written by lianke sandbox: all messages go to the local stand-ins of the providers, none leaves the machine. Empty: the real providers."`
+	MailAddr string `env:"MAIL_ADDR" doc:"Where bounces, complaints and unsubscribe mails are taken by SMTP; the MX of the mail accounts' domain leads here. Empty: nowhere."`
+	Sandbox  string `env:"SANDBOX" doc:"Route file written by lianke sandbox: all messages go to the local stand-ins of the providers, none leaves the machine. Empty: the real providers."`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR."`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"json" doc:"json, or text for people."`

@@ -127,7 +127,7 @@ func resolve(ctx context.Context, db pg.DB, rule Rule) (map[string]Rule, error) 
 		want = next
 	}
 	if path := cycle(rule, refs); path != nil {
-		return nil, ErrCycle.With("path", strings.Join(path, " → "))
+		return nil, ErrCycle.With("path", trail(path))
 	}
 	if len(lists) > 0 {
 		rows, err := db.Query(ctx, listsSQL, pg.Args{"codes": lists})
@@ -168,6 +168,8 @@ func cycle(rule Rule, refs map[string]Rule) []string {
 	}
 	return walk(rule, nil)
 }
+
+func trail(path []string) string { return strings.Join(path, " → ") }
 
 // missing is the fault of a reference to a segment that does not exist, at its place if the rule itself has it.
 func missing(rule Rule, code string) error {

@@ -3,6 +3,7 @@ package segments
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -15,9 +16,15 @@ import (
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/pg/pgtest"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/activity"
 )
 
 var errUndo = errors.New("undo")
+
+func newService(db pg.DB, clk clock.Clock) *Service {
+	log := slog.New(slog.DiscardHandler)
+	return New(db, clk, log, activity.NewLog(db, clk, log))
+}
 
 // undone runs fn in a transaction that is rolled back.
 func undone(t *rapid.T, tb testing.TB, db pg.DB, fn func(tx pgx.Tx)) {
@@ -35,7 +42,7 @@ func TestRuleEqualsNaive(t *testing.T) {
 	db := pgtest.Tx(t)
 	partitions(t, db)
 	ctx := t.Context()
-	s := New(db, clock.NewVirtual(origin))
+	s := newService(db, clock.NewVirtual(origin))
 
 	rapid.Check(t, func(rt *rapid.T) {
 		w := genWorld(rt)
@@ -82,7 +89,7 @@ func TestSetAlgebra(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Tx(t)
 	partitions(t, db)
-	s := New(db, clock.NewVirtual(origin))
+	s := newService(db, clock.NewVirtual(origin))
 
 	rapid.Check(t, func(rt *rapid.T) {
 		w := genWorld(rt)
@@ -138,7 +145,7 @@ func TestAnniversary(t *testing.T) {
 func TestReferences(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Tx(t)
-	s := New(db, clock.NewVirtual(origin))
+	s := newService(db, clock.NewVirtual(origin))
 	_, err := db.Exec(t.Context(), `
 INSERT INTO segments.segments (id, code, name, rule, status, created_at, updated_at)
 VALUES (gen_random_uuid(), 'a', 'a', '{"segment":"b"}', 'active', now(), now()),
@@ -166,7 +173,7 @@ func TestRuleKeepsNumbersExact(t *testing.T) {
 	partitions(t, db)
 	w := &world{people: []person{{id: 1, isMember: true, registered: &origin, births: []member.Birth{1}, tags: []string{}, attrs: map[string]any{"n": json.Number("9007199254740993")}}}}
 	w.store(t.Context(), t, db)
-	s := New(db, clock.NewVirtual(origin))
+	s := newService(db, clock.NewVirtual(origin))
 	for text, want := range map[string]int64{"9007199254740993": 1, "9007199254740992": 0} {
 		n, err := s.Count(t.Context(), db, mustParse(t, map[string]any{"attr": "n", "op": "eq", "value": json.Number(text)}), origin)
 		require.NoError(t, err)

@@ -175,18 +175,18 @@ WITH swallowed AS MATERIALIZED (
 ), gone AS (
     DELETE FROM segments.members m
     USING swallowed v
-    WHERE m.member_id = v.birth
-    RETURNING m.segment_id, v.root AS member_id, m.entered_at
+    WHERE m.root = v.birth
+    RETURNING m.segment_id, v.root AS root, m.entered_at
 ), wheel AS (
     DELETE FROM segments.expiries e
     USING swallowed v
-    WHERE e.member_id = v.birth
+    WHERE e.root = v.birth
 ), kept AS (
-    INSERT INTO segments.members AS m (segment_id, member_id, entered_at)
-    SELECT segment_id, member_id, min(entered_at)
+    INSERT INTO segments.members AS m (segment_id, root, entered_at)
+    SELECT segment_id, root, min(entered_at)
     FROM gone
-    GROUP BY segment_id, member_id
-    ON CONFLICT (segment_id, member_id) DO UPDATE
+    GROUP BY segment_id, root
+    ON CONFLICT (segment_id, root) DO UPDATE
     SET entered_at = least(m.entered_at, excluded.entered_at)
     RETURNING segment_id, (xmax = 0) AS moved
 )
@@ -196,7 +196,7 @@ GROUP BY g.segment_id`
 
 const unscheduleSQL = `
 DELETE FROM segments.expiries
-WHERE segment_id = @segment AND member_id = ANY(@members)`
+WHERE segment_id = @segment AND root = ANY(@members)`
 
 // round is one set of evaluations at one instant.
 type round struct {

@@ -20,21 +20,21 @@ func settle(segment id.UUID, r Rule, at time.Time, ids []member.ID, refs map[str
 	st.with += ", held AS MATERIALIZED (\n" + held + "\n)"
 	st.sql = fmt.Sprintf(`, gone AS (
     DELETE FROM segments.members s
-    WHERE s.segment_id = @segment::uuid%s AND NOT EXISTS (SELECT FROM held h WHERE h.id = s.member_id)
+    WHERE s.segment_id = @segment::uuid%s AND NOT EXISTS (SELECT FROM held h WHERE h.id = s.root)
         -- A root that has merged away meanwhile is moved by the $identity row that follows.
-        AND EXISTS (SELECT FROM member.members m WHERE m.id = s.member_id)
-    RETURNING s.member_id
+        AND EXISTS (SELECT FROM member.members m WHERE m.id = s.root)
+    RETURNING s.root
 ), came AS (
-    INSERT INTO segments.members (segment_id, member_id, entered_at)
+    INSERT INTO segments.members (segment_id, root, entered_at)
     SELECT @segment::uuid, h.id, %s
     FROM held h
     ON CONFLICT DO NOTHING
-    RETURNING member_id
+    RETURNING root
 )
-SELECT member_id, true AS entered FROM came
+SELECT root, true AS entered FROM came
 UNION ALL
-SELECT member_id, false FROM gone
-ORDER BY member_id`, c.only(" AND s.member_id"), c.instant(at))
+SELECT root, false FROM gone
+ORDER BY root`, c.only(" AND s.root"), c.instant(at))
 	return st
 }
 
@@ -53,14 +53,14 @@ func schedule(segment id.UUID, r Rule, at time.Time, ids []member.ID, refs map[s
 	st.with += ", due AS MATERIALIZED (SELECT id, min(due) AS due FROM (" + due + ") d GROUP BY id)"
 	st.sql = fmt.Sprintf(`, cleared AS (
     DELETE FROM segments.expiries e
-    WHERE e.segment_id = @segment::uuid%s AND NOT EXISTS (SELECT FROM due d WHERE d.id = e.member_id)
+    WHERE e.segment_id = @segment::uuid%s AND NOT EXISTS (SELECT FROM due d WHERE d.id = e.root)
 )
-INSERT INTO segments.expiries (segment_id, member_id, due_at)
+INSERT INTO segments.expiries (segment_id, root, due_at)
 SELECT @segment::uuid, d.id, d.due
 FROM due d
-ON CONFLICT (segment_id, member_id) DO UPDATE
+ON CONFLICT (segment_id, root) DO UPDATE
 SET due_at = excluded.due_at
-WHERE segments.expiries.due_at <> excluded.due_at`, c.only(" AND e.member_id"))
+WHERE segments.expiries.due_at <> excluded.due_at`, c.only(" AND e.root"))
 	return st
 }
 

@@ -139,15 +139,15 @@ func (store) empty(ctx context.Context, db pg.DB, segment id.UUID) error {
 }
 
 const membersSQL = `
-SELECT member_id, entered_at
+SELECT root, entered_at
 FROM segments.members
-WHERE segment_id = @segment AND member_id > @after
-ORDER BY member_id
+WHERE segment_id = @segment AND root > @after
+ORDER BY root
 LIMIT @limit`
 
 // Membership is one row of a segment's members.
 type Membership struct {
-	MemberID  member.ID `json:"member_id,string"`
+	MemberID  member.ID `db:"root" json:"member_id,string"`
 	EnteredAt time.Time `json:"entered_at"`
 }
 
@@ -163,7 +163,7 @@ const ofMemberSQL = `
 SELECT s.code
 FROM segments.members m
 JOIN segments.segments s ON s.id = m.segment_id
-WHERE m.member_id = @member
+WHERE m.root = @member
 ORDER BY s.code`
 
 func (store) ofMember(ctx context.Context, db pg.DB, who member.ID) ([]string, error) {

@@ -21,7 +21,7 @@ const (
 )
 
 const dueSQL = `
-SELECT segment_id, member_id
+SELECT segment_id, root
 FROM segments.expiries
 WHERE due_at <= @now
 ORDER BY due_at

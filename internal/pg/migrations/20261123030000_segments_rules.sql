@@ -139,21 +139,21 @@ INSERT INTO segments.catalog (revision) VALUES (1);
 
 CREATE TABLE segments.members (
     segment_id  uuid        NOT NULL,
-    member_id   bigint      NOT NULL,
+    root        bigint      NOT NULL,
     entered_at  timestamptz NOT NULL,
-    CONSTRAINT members_pkey PRIMARY KEY (segment_id, member_id)
+    CONSTRAINT members_pkey PRIMARY KEY (segment_id, root)
 );
-CREATE INDEX members_member_id ON segments.members (member_id);
-COMMENT ON TABLE segments.members IS 'class=by_birth; who is in a segment now (member_id is the root)';
+CREATE INDEX members_root ON segments.members (root);
+COMMENT ON TABLE segments.members IS 'class=by_birth; who is in a segment now ';
 
 -- When an answer may next change by time alone: an event leaves a window, a deadline elapses. Early is allowed, late is
 -- not; whoever is due is evaluated again and given the next due time.
 CREATE TABLE segments.expiries (
     segment_id  uuid        NOT NULL,
-    member_id   bigint      NOT NULL,
+    root        bigint      NOT NULL,
     due_at      timestamptz NOT NULL,
-    CONSTRAINT expiries_pkey PRIMARY KEY (segment_id, member_id)
+    CONSTRAINT expiries_pkey PRIMARY KEY (segment_id, root)
 );
 CREATE INDEX expiries_due_at ON segments.expiries (due_at);
-CREATE INDEX expiries_member_id ON segments.expiries (member_id);
+CREATE INDEX expiries_root ON segments.expiries (root);
 COMMENT ON TABLE segments.expiries IS 'class=by_birth; the expiry wheel';

@@ -66,6 +66,7 @@ type app struct {
 	messaging
 
 	importer *importer.Service
+	segments *segments.Service
 	journeys *journeys.Service
 
 	loops []loops.Loop
@@ -149,7 +150,8 @@ func (a *app) wire(context.Context) error {
 	if err := a.wireChannels(); err != nil {
 		return err
 	}
-	a.wireJourneys(segments.New(a.db, a.clock), points.New(a.db, a.clock, ledger.New(), a.activity), nil)
+	a.wireSegments()
+	a.wireJourneys(a.segments, points.New(a.db, a.clock, ledger.New(), a.activity), nil)
 
 	a.wireRetention()
 	a.loop("jobs", "jobs", a.jobs.Run)

@@ -144,7 +144,7 @@ CREATE TABLE segments.members (
     CONSTRAINT members_pkey PRIMARY KEY (segment_id, root)
 );
 CREATE INDEX members_root ON segments.members (root);
-COMMENT ON TABLE segments.members IS 'class=by_birth; who is in a segment now ';
+COMMENT ON TABLE segments.members IS 'class=by_birth; who is in a segment now';
 
 -- When an answer may next change by time alone: an event leaves a window, a deadline elapses. Early is allowed, late is
 -- not; whoever is due is evaluated again and given the next due time.

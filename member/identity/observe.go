@@ -116,10 +116,23 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 	return out, c.changed, nil
 }
 
+// span is from the first to the last observation of an identifier in a batch.
+type span struct{ first, last time.Time }
+
+func (s span) with(at time.Time) span {
+	if s.first.IsZero() || at.Before(s.first) {
+		s.first = at
+	}
+	if at.After(s.last) {
+		s.last = at
+	}
+	return s
+}
+
 // identify finds or creates the births of all keys, and marks replays.
 func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([]observed, error) {
 	work := make([]observed, len(obs))
-	wanted := map[identifier]time.Time{} // identifier → earliest observation
+	wanted := map[identifier]span{}
 	hashes := map[[32]byte]time.Time{}
 	epochs := false
 	for i, o := range obs {
@@ -142,9 +155,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 			usable++
 			id := hash(s.ring, n)
 			w.ids[k] = id
-			if at, ok := wanted[id]; !ok || o.At.Before(at) {
-				wanted[id] = o.At
-			}
+			wanted[id] = wanted[id].with(o.At)
 			epochs = epochs || id.ns == NSPhone && (w.kind == KindOTP || w.kind == KindReissued)
 		}
 		if usable == 0 {
@@ -199,7 +210,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 
 // lookUp records the observations' hashes and finds the identifiers that exist, in one round trip. Hashes go first and in
 // order, so that a concurrent replay of the same batch waits here and then knows that it is one.
-func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]time.Time, wanted map[identifier]time.Time) (map[[32]byte]bool, map[identifier][]known, error) {
+func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]time.Time, wanted map[identifier]span) (map[[32]byte]bool, map[identifier][]known, error) {
 	var b pgx.Batch
 	hs, ats := make([][]byte, 0, len(hashes)), make([]time.Time, 0, len(hashes))
 	for h, at := range hashes {
@@ -234,11 +245,11 @@ func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]tim
 }
 
 // createMissing inserts the identifiers that do not exist and adds them to have.
-func (s *Service) createMissing(ctx context.Context, tx pgx.Tx, wanted map[identifier]time.Time, have map[identifier][]known) error {
+func (s *Service) createMissing(ctx context.Context, tx pgx.Tx, wanted map[identifier]span, have map[identifier][]known) error {
 	var missing []opening
-	for id, at := range wanted {
+	for id, seen := range wanted {
 		if len(have[id]) == 0 {
-			missing = append(missing, opening{id, 0, at})
+			missing = append(missing, opening{id, 0, seen.first, seen.last})
 		}
 	}
 	if len(missing) == 0 {
@@ -371,7 +382,7 @@ func (s *Service) openEpochs(ctx context.Context, tx pgx.Tx, obs []Observation, 
 				}
 			}
 			if o, dup := open[id]; again && (!dup || obs[i].At.Before(o.at)) {
-				open[id] = opening{id, have[id][len(have[id])-1].epoch + 1, obs[i].At}
+				open[id] = opening{id, have[id][len(have[id])-1].epoch + 1, obs[i].At, obs[i].At}
 			}
 		}
 	}

@@ -67,14 +67,15 @@ func identifierArgs(ids []identifier) pg.Args {
 }
 
 // Rank 1 of the locks: identifiers are inserted in key order, so that of two transactions with the same new keys one
-// waits for the other and never in a circle. A row that a concurrent transaction inserted is not returned.
+// waits for the other and never in a circle. A row that a concurrent transaction inserted is not returned. An identifier
+// of somebody erased begins anew at the erasure, as an epoch that does not reach further back.
 const insertIdentifiersSQL = `
 INSERT INTO member.identifiers (ns, scope, vh, epoch, first_seen, last_seen)
-SELECT k.ns, k.scope, k.vh, k.epoch, k.at, k.at
-FROM unnest(@ns::text[], @scope::text[], @vh::bytea[], @epoch::int[], @at::timestamptz[]) AS k (ns, scope, vh, epoch, at)
-WHERE NOT EXISTS (
-    SELECT FROM member.suppressed s
-    WHERE s.ns = k.ns AND s.scope = k.scope AND s.vh = k.vh AND s.erased_at >= k.at)
+SELECT k.ns, k.scope, k.vh, k.epoch + (s.vh IS NOT NULL)::int, coalesce(s.erased_at + interval '1 microsecond', k.at), k.until
+FROM unnest(@ns::text[], @scope::text[], @vh::bytea[], @epoch::int[], @at::timestamptz[], @until::timestamptz[])
+    AS k (ns, scope, vh, epoch, at, until)
+LEFT JOIN member.suppressed s ON s.ns = k.ns AND s.scope = k.scope AND s.vh = k.vh AND k.epoch = 0
+WHERE s.vh IS NULL OR s.erased_at < k.until
 ORDER BY k.ns, k.scope, k.vh, k.epoch
 ON CONFLICT (ns, scope, vh, epoch) DO NOTHING
 RETURNING ns, scope, vh, epoch, birth, first_seen`
@@ -82,17 +83,18 @@ RETURNING ns, scope, vh, epoch, birth, first_seen`
 // opening is an identifier epoch to create.
 type opening struct {
 	identifier
-	epoch int
-	at    time.Time
+	epoch     int
+	at, until time.Time // first and last observation
 }
 
 func insertIdentifiers(ctx context.Context, tx pgx.Tx, open []opening) (map[identifier][]known, error) {
-	ids, epochs, ats := make([]identifier, len(open)), make([]int32, len(open)), make([]time.Time, len(open))
+	ids, epochs := make([]identifier, len(open)), make([]int32, len(open))
+	ats, untils := make([]time.Time, len(open)), make([]time.Time, len(open))
 	for i, o := range open {
-		ids[i], epochs[i], ats[i] = o.identifier, int32(o.epoch), o.at
+		ids[i], epochs[i], ats[i], untils[i] = o.identifier, int32(o.epoch), o.at, o.until
 	}
 	args := identifierArgs(ids)
-	args["epoch"], args["at"] = epochs, ats
+	args["epoch"], args["at"], args["until"] = epochs, ats, untils
 	rows, err := tx.Query(ctx, insertIdentifiersSQL, args)
 	if err != nil {
 		return nil, fmt.Errorf("insert identifiers: %w", err)

@@ -56,3 +56,5 @@ CREATE TABLE member.suppressed (
     CONSTRAINT suppressed_pkey PRIMARY KEY (ns, scope, vh)
 );
 COMMENT ON TABLE member.suppressed IS 'class=by_key; identifiers of erased people';
+
+CREATE INDEX identifiers_birth ON member.identifiers (birth);

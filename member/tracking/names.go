@@ -133,6 +133,13 @@ func yuan(v any) (fen int64, ok bool) {
 	if s == "" || len(s) > 32 {
 		return 0, false
 	}
+	if whole, cents, _ := strings.Cut(s, "."); len(whole) < 12 && len(cents) <= 2 && strings.Trim(whole+cents, "0123456789") == "" && whole != "" {
+		// As prices are written; the rest takes the long way.
+		for _, d := range whole + (cents + "00")[:2] {
+			fen = fen*10 + int64(d-'0')
+		}
+		return fen, true
+	}
 	r, ok := new(big.Rat).SetString(s)
 	if !ok || strings.ContainsAny(s, "/_xXpP") || len(r.Denom().String()) > 20 {
 		return 0, false

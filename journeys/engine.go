@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -169,13 +170,20 @@ func (e *Engine) Drain(ctx context.Context) error {
 			return err
 		}
 		moved += n
+		var fired atomic.Int64
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(runtime.GOMAXPROCS(0))
 		for slice := range Slices {
-			n, err := e.leased(ctx, sliceLease(slice), func(ctx context.Context, l lease.Lease) (int, error) { return e.Fire(ctx, l, slice) })
-			if err != nil {
+			g.Go(func() error {
+				n, err := e.leased(gctx, sliceLease(slice), func(ctx context.Context, l lease.Lease) (int, error) { return e.Fire(ctx, l, slice) })
+				fired.Add(int64(n))
 				return err
-			}
-			moved += n
+			})
 		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		moved += int(fired.Load())
 		if moved == 0 {
 			return nil
 		}
@@ -257,7 +265,7 @@ func (e *Engine) Fire(ctx context.Context, l lease.Lease, slice int) (n int, err
 			}
 		}
 		n = len(claimed)
-		return e.perform(ctx, tx, &stage{book: b, now: now, until: now, facts: map[question]bool{}}, persons)
+		return e.perform(ctx, tx, &stage{book: b, now: now, until: now, facts: map[question]bool{}, slice: slice}, persons)
 	})
 	return n, err
 }
@@ -356,7 +364,7 @@ func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, r
 	if err != nil {
 		return err
 	}
-	st := &stage{book: b, now: now, until: tick(now), facts: map[question]bool{}, survivors: map[id.UUID]Run{}}
+	st := &stage{book: b, now: now, until: tick(now), facts: map[question]bool{}, slice: -1, survivors: map[id.UUID]Run{}}
 	if err := e.loadSurvivors(ctx, tx, st, runs); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (e *Engine) write(ctx context.Context, tx pgx.Tx, st *stage, persons []*per
 			}
 		}
 	}
-	if err := saveRuns(ctx, tx, added, changed); err != nil {
+	if err := saveRuns(ctx, tx, added, changed, st.slice); err != nil {
 		return err
 	}
 	if err := e.send(ctx, tx, &out, figures); err != nil {

@@ -127,6 +127,8 @@ type stage struct {
 	survivors map[id.UUID]Run
 	// replay treats backfilled facts as live.
 	replay bool
+	// slice is that of all runs of the batch, or -1.
+	slice int
 }
 
 // play moves a person on until nothing is left to do up to the stage's until, or until a fact is needed: then it returns

@@ -29,12 +29,27 @@ ORDER BY due_at
 LIMIT @limit
 FOR UPDATE SKIP LOCKED`
 
-var claimSQLs = func() (out [Slices]string) {
+// bySlice is a statement on the partition of each slice. Naming the partition spares the planner all others.
+func bySlice(sql, table string) (out [Slices]string) {
 	for i := range out {
-		out[i] = strings.Replace(claimSQL, "runs_0", fmt.Sprintf("runs_%d", i), 1)
+		out[i] = strings.Replace(sql, table, fmt.Sprintf("journeys.runs_%d", i), 1)
 	}
 	return out
-}()
+}
+
+var (
+	claimSQLs  = bySlice(claimSQL, "journeys.runs_0")
+	updateSQLs = bySlice(updateRunsSQL, "journeys.runs")
+)
+
+// uuids are UUIDs as pgx encodes them fastest: id.UUID would go through its text form.
+func uuids(ids []id.UUID) [][16]byte {
+	out := make([][16]byte, len(ids))
+	for i, u := range ids {
+		out[i] = u
+	}
+	return out
+}
 
 func claimRuns(ctx context.Context, tx pgx.Tx, slice, limit int, now time.Time) ([]*live, error) {
 	return queryRuns(ctx, tx, claimSQLs[slice], pg.Args{"now": now, "limit": limit})
@@ -60,7 +75,7 @@ FROM journeys.runs
 WHERE (birth, id) IN (SELECT * FROM unnest(@births::bigint[], @ids::uuid[]))`
 
 func loadRunsByKey(ctx context.Context, db pg.DB, births []member.Birth, ids []id.UUID) ([]*live, error) {
-	return queryRuns(ctx, db, loadRunSQL, pg.Args{"births": births, "ids": ids})
+	return queryRuns(ctx, db, loadRunSQL, pg.Args{"births": births, "ids": uuids(ids)})
 }
 
 const memberRunsSQL = `
@@ -158,13 +173,13 @@ WHERE r.birth = t.birth AND r.id = t.id`
 // runArgs lays runs out as columns. For an update, histories hold only what was added.
 func runArgs(runs []*live, update bool) pg.Args {
 	n := len(runs)
-	births, ids, seeds := make([]int64, n), make([]id.UUID, n), make([]int64, n)
+	births, ids, seeds := make([]int64, n), make([][16]byte, n), make([]int64, n)
 	journeys, versions, attempts := make([]int32, n), make([]int32, n), make([]int32, n)
 	statuses, nodes, reasons, errs := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	parked, wakes := make([]bool, n), make([]bool, n)
 	sinces, entered := make([]time.Time, n), make([]time.Time, n)
 	dues, ended, goals := make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
-	absorbers, absorberBirths := make([]*id.UUID, n), make([]*int64, n)
+	absorbers, absorberBirths := make([]*[16]byte, n), make([]*int64, n)
 	contexts, histories := make([]*string, n), make([][]byte, n)
 	for i, l := range runs {
 		r := &l.Run
@@ -174,7 +189,7 @@ func runArgs(runs []*live, update bool) pg.Args {
 		parked[i], wakes[i] = r.Parked, r.Wake
 		sinces[i], entered[i] = r.Since, r.EnteredAt
 		dues[i], ended[i], goals[i] = orNil(r.Due), orNil(r.EndedAt), orNil(r.GoalAt)
-		absorbers[i] = r.AbsorbedBy
+		absorbers[i] = (*[16]byte)(r.AbsorbedBy)
 		if r.AbsorbedBirth != nil {
 			b := int64(*r.AbsorbedBirth)
 			absorberBirths[i] = &b
@@ -203,7 +218,8 @@ func runArgs(runs []*live, update bool) pg.Args {
 
 // saveRuns inserts new runs and writes changed ones back. A new run that exists already was begun by somebody else at the
 // same moment: the transaction must look again.
-func saveRuns(ctx context.Context, tx pgx.Tx, added, changed []*live) error {
+// slice is that of all changed runs, or -1 if they may lie in several.
+func saveRuns(ctx context.Context, tx pgx.Tx, added, changed []*live, slice int) error {
 	if len(added) > 0 {
 		tag, err := tx.Exec(ctx, insertRunsSQL, runArgs(added, false))
 		if err != nil {
@@ -214,7 +230,11 @@ func saveRuns(ctx context.Context, tx pgx.Tx, added, changed []*live) error {
 		}
 	}
 	if len(changed) > 0 {
-		tag, err := tx.Exec(ctx, updateRunsSQL, runArgs(changed, true))
+		sql := updateRunsSQL
+		if slice >= 0 {
+			sql = updateSQLs[slice]
+		}
+		tag, err := tx.Exec(ctx, sql, runArgs(changed, true))
 		if err != nil {
 			return fmt.Errorf("update runs: %w", err)
 		}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lianke/lianke/internal/clock"
+	"github.com/lianke/lianke/internal/id"
+	"github.com/lianke/lianke/internal/pg"
+	"github.com/lianke/lianke/journeys"
+	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/activity"
+	"github.com/lianke/lianke/segments"
+)
+
+func journeyMassBench() benchmark {
+	return benchmark{
+		name:  "journey-mass",
+		about: "members (1,000,000, or the number given as DIR) through 10 nodes, beside one SQL script and a per-member loop",
+		run:   journeyMass,
+	}
+}
+
+// massJourney has ten nodes, two splits, a condition on a tag, four messages and a wait of a day.
+const massJourney = `{"name":"mass","settings":{"trigger":{"kind":"schedule","schedule":{"every":"once","at":"2026-12-01T01:00:00Z"}},
+	"audience":{"not":{"tag":"blocked"}},"reentry":{"policy":"never"}},"start":"n1","nodes":[
+	{"id":"n1","kind":"split","split":{"paths":[{"name":"a","weight_bp":5000,"next":"m1"},{"name":"b","weight_bp":3000,"next":"m2"},{"name":"c","weight_bp":2000,"next":"w1"}]}},
+	{"id":"m1","kind":"message","message":{"channel":"sms","template":"a"},"next":"w1"},
+	{"id":"m2","kind":"message","message":{"channel":"sms","template":"b"},"next":"w1"},
+	{"id":"w1","kind":"wait","wait":{"for":"1d"},"next":"c1"},
+	{"id":"c1","kind":"condition","condition":{"rule":{"tag":"vip"},"then":"m3","else":"s2"}},
+	{"id":"m3","kind":"message","message":{"channel":"sms","template":"c"},"next":"g1"},
+	{"id":"g1","kind":"goal","next":"x1"},
+	{"id":"s2","kind":"split","split":{"paths":[{"name":"a","weight_bp":5000,"next":"m4"},{"name":"b","weight_bp":5000,"next":"x1"}]}},
+	{"id":"m4","kind":"message","message":{"channel":"sms","template":"d"},"next":"x1"},
+	{"id":"x1","kind":"exit"}]}`
+
+const massSetup = `
+INSERT INTO member.births (birth, root, raw_root, ns, person, registered_at, created_at)
+SELECT n, n, n, 'source', true, '2026-01-01', '2026-01-01' FROM generate_series(1, %[1]d) n;
+INSERT INTO member.members (id, is_member, registered_at, tags, updated_at)
+SELECT n, true, '2026-01-01', CASE WHEN n %% 3 = 0 THEN '{vip}'::text[] ELSE '{}' END, '2026-01-01' FROM generate_series(1, %[1]d) n;
+INSERT INTO member.tags (birth, tag, source, at)
+SELECT n, 'vip', 'bench', '2026-01-01' FROM generate_series(1, %[1]d) n WHERE n %% 3 = 0;
+CREATE TABLE public.sends (
+    send_key uuid NOT NULL, birth bigint NOT NULL, template text NOT NULL, journey text NOT NULL, version integer NOT NULL,
+    node text NOT NULL, run uuid NOT NULL, at timestamptz NOT NULL, state text NOT NULL, CONSTRAINT sends_pkey PRIMARY KEY (birth, send_key));
+CREATE INDEX sends_due ON public.sends (at) WHERE state = 'planned';
+CREATE SCHEMA base;
+CREATE TABLE base.runs (LIKE journeys.runs INCLUDING ALL) PARTITION BY HASH (birth);
+CREATE TABLE base.runs_0 PARTITION OF base.runs FOR VALUES WITH (MODULUS 4, REMAINDER 0) WITH (fillfactor = 85);
+CREATE TABLE base.runs_1 PARTITION OF base.runs FOR VALUES WITH (MODULUS 4, REMAINDER 1) WITH (fillfactor = 85);
+CREATE TABLE base.runs_2 PARTITION OF base.runs FOR VALUES WITH (MODULUS 4, REMAINDER 2) WITH (fillfactor = 85);
+CREATE TABLE base.runs_3 PARTITION OF base.runs FOR VALUES WITH (MODULUS 4, REMAINDER 3) WITH (fillfactor = 85);
+CREATE TABLE base.sends (LIKE public.sends INCLUDING ALL);
+ANALYZE member.births; ANALYZE member.members; ANALYZE member.tags`
+
+// The same durable rows from one hand-written script: enter and walk to the wait, then walk on to the end. Splits use
+// PostgreSQL's own hash, which costs less than the engine's SHA-256.
+const (
+	baseEnter = `
+WITH entered AS (
+    INSERT INTO base.runs (birth, id, seed, journey, version, parked, since, due_at, entered_at, status, node, history)
+    SELECT id, gen_random_uuid(), id, 1, 1, true, $1::timestamptz, $1::timestamptz + interval '1 day', $1, 'waiting', 'w1',
+           CASE WHEN abs(hashint8(id)) % 10000 < 8000 THEN '\x026e3100000002026d31000000'::bytea ELSE '\x026e3100000200'::bytea END
+    FROM member.members
+    WHERE is_member AND registered_at <= $1 AND NOT tags @> '{blocked}'
+    RETURNING birth, id
+)
+INSERT INTO base.sends (send_key, birth, template, journey, version, node, run, at, state)
+SELECT gen_random_uuid(), birth, CASE WHEN abs(hashint8(birth)) % 10000 < 5000 THEN 'a' ELSE 'b' END, 'mass', 1,
+       CASE WHEN abs(hashint8(birth)) % 10000 < 5000 THEN 'm1' ELSE 'm2' END, id, $1, 'planned'
+FROM entered
+WHERE abs(hashint8(birth)) % 10000 < 8000`
+	baseFinish = `
+WITH ended AS (
+    UPDATE base.runs r
+    SET status = 'ended', node = 'x1', parked = false, since = $1, due_at = NULL, ended_at = $1, reason = 'exit',
+        goal_at = CASE WHEN m.tags @> '{vip}' THEN $1::timestamptz END,
+        history = r.history || CASE WHEN m.tags @> '{vip}' THEN '\x027731000000026331000000026d33000000026731000000027831000000fe00'::bytea
+                                    ELSE '\x0277310000000263310000010273320000000278310000fe00'::bytea END
+    FROM member.members m
+    WHERE m.id = r.birth AND r.status = 'waiting' AND r.due_at <= $1
+    RETURNING r.birth, r.id, m.tags @> '{vip}' AS vip
+)
+INSERT INTO base.sends (send_key, birth, template, journey, version, node, run, at, state)
+SELECT gen_random_uuid(), birth, CASE WHEN vip THEN 'c' ELSE 'd' END, 'mass', 1, CASE WHEN vip THEN 'm3' ELSE 'm4' END, id, $1, 'planned'
+FROM ended
+WHERE vip OR abs(hashint8(birth)) % 2 = 0`
+)
+
+// sends is the messenger of the benchmark: a plain ledger table with the indexes a ledger needs, the same for all.
+type sends struct{}
+
+func (sends) Plan(ctx context.Context, tx pgx.Tx, messages []journeys.Message) error {
+	n := len(messages)
+	keys, runs, births := make([][16]byte, n), make([][16]byte, n), make([]int64, n)
+	templates, nodes, ats := make([]string, n), make([]string, n), make([]time.Time, n)
+	for i, m := range messages {
+		keys[i], runs[i], births[i], templates[i], nodes[i], ats[i] = m.SendKey, m.Run, int64(m.Birth), m.Template, m.Node, m.At
+	}
+	_, err := tx.Exec(ctx, `
+INSERT INTO public.sends (send_key, birth, template, journey, version, node, run, at, state)
+SELECT k, b, t, 'mass', 1, n, r, at, 'planned'
+FROM unnest(@keys::uuid[], @births::bigint[], @templates::text[], @nodes::text[], @runs::uuid[], @ats::timestamptz[]) AS x (k, b, t, n, r, at)
+ON CONFLICT DO NOTHING`, pg.Args{"keys": keys, "births": births, "templates": templates, "nodes": nodes, "runs": runs, "ats": ats})
+	return err
+}
+
+type nothingMissing struct{}
+
+func (nothingMissing) Missing(context.Context, pg.DB, []journeys.Ref) ([]journeys.Ref, error) {
+	return nil, nil
+}
+
+func journeyMass(ctx context.Context, b *benchRun) error {
+	members, loopMembers := 1_000_000, 10_000
+	if b.dir != "" {
+		n, err := strconv.Atoi(b.dir)
+		if err != nil || n < 100 {
+			return errNoBench.With("name", b.name+" "+b.dir, "names", "a number of members")
+		}
+		members, loopMembers = n, min(loopMembers, n)
+	}
+	db, drop, err := b.scratch(ctx, 8)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	b.progress("creating %d members", members)
+	if _, err := db.Exec(ctx, fmt.Sprintf(massSetup, members), pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("set up: %w", err)
+	}
+	enter := time.Date(2026, 12, 1, 1, 0, 0, 0, time.UTC)
+	finish := enter.Add(24 * time.Hour)
+
+	b.progress("engine")
+	vc := clock.NewVirtual(enter.Add(-time.Hour))
+	engine := journeys.NewEngine(journeys.Config{DB: db, Clock: vc, Log: slog.New(slog.DiscardHandler), Feed: activity.NewLog(db, vc, b.app.log),
+		Rules: journeys.NewSegmentRules(segments.New(db, vc)), People: journeys.Graph{}, Holder: "bench", Outside: journeys.Outside{Messenger: sends{}}})
+	service := journeys.NewService(engine, nothingMissing{})
+	info, err := service.Create(ctx, "mass", []byte(massJourney))
+	if err != nil {
+		return err
+	}
+	if _, err := service.Publish(ctx, "mass", info.Revision, "bench", journeys.Plan{}); err != nil {
+		return err
+	}
+	cpu, begin := startCPU(ctx, db), time.Now()
+	vc.Set(enter)
+	if err := engine.Drain(ctx); err != nil {
+		return err
+	}
+	entered := time.Since(begin)
+	vc.Set(finish)
+	if err := engine.Drain(ctx); err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	f := figures{"members": members, "nodes": 10, "seconds": round(took.Seconds(), 3), "enter_seconds": round(entered.Seconds(), 3),
+		"members_per_second": round(float64(members)/took.Seconds(), 0)}
+	cpu.perUnit(f, "cpu_ms_per_unit", members)
+	var ended, sent, bytes int64
+	err = db.QueryRow(ctx, `SELECT (SELECT count(*) FROM journeys.runs WHERE status = 'ended'), (SELECT count(*) FROM public.sends),
+		(SELECT sum(pg_table_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent = 'journeys.runs'::regclass)`).Scan(&ended, &sent, &bytes)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	if int(ended) != members {
+		return fmt.Errorf("%d of %d runs ended", ended, members)
+	}
+	f["messages"], f["table_bytes_per_run"] = sent, bytes/int64(members)
+
+	b.progress("one SQL script")
+	cpu, begin = startCPU(ctx, db), time.Now()
+	for i, sql := range []string{baseEnter, baseFinish} {
+		if _, err := db.Exec(ctx, sql, []time.Time{enter, finish}[i]); err != nil {
+			return fmt.Errorf("baseline: %w", err)
+		}
+	}
+	base := time.Since(begin)
+	f["baseline_seconds"] = round(base.Seconds(), 3)
+	cpu.perUnit(f, "baseline_cpu_ms_per_unit", members)
+	f["ratio"] = round(took.Seconds()/base.Seconds(), 2)
+
+	b.progress("per-member loop over %d members", loopMembers)
+	if _, err := db.Exec(ctx, `TRUNCATE base.runs, base.sends`); err != nil {
+		return fmt.Errorf("baseline: %w", err)
+	}
+	begin = time.Now()
+	if err := loopMembersThrough(ctx, db, loopMembers, enter, finish); err != nil {
+		return fmt.Errorf("per-member loop: %w", err)
+	}
+	loop := time.Since(begin).Seconds() / float64(loopMembers) * float64(members)
+	f["loop_members"], f["loop_seconds_extrapolated"] = loopMembers, round(loop, 1)
+	f["ratio_loop"] = round(loop/took.Seconds(), 1)
+	return b.report(strconv.Itoa(members)+" members", f)
+}
+
+// loopMembersThrough takes members one by one, as engines without sets do: load, decide, write, one transaction a visit.
+func loopMembersThrough(ctx context.Context, db *pg.Pool, n int, enter, finish time.Time) error {
+	visit := func(birth int64, at time.Time, first bool) error {
+		return pg.InTx(ctx, db, func(tx pgx.Tx) error {
+			var tags []string
+			if err := tx.QueryRow(ctx, `SELECT tags FROM member.members WHERE id = $1`, birth).Scan(&tags); err != nil {
+				return err
+			}
+			vip := len(tags) > 0
+			run, node := id.Derived("loop", member.Birth(birth).String()), "m1"
+			if first {
+				_, err := tx.Exec(ctx, `INSERT INTO base.runs (birth, id, seed, journey, version, parked, since, due_at, entered_at, status, node)
+					VALUES ($1, $2, $1, 1, 1, true, $3, $4, $3, 'waiting', 'w1')`, birth, run, at, finish)
+				if err != nil {
+					return err
+				}
+				if birth%10 >= 8 {
+					return nil
+				}
+			} else {
+				var status string
+				if err := tx.QueryRow(ctx, `SELECT status FROM base.runs WHERE birth = $1 AND id = $2 FOR UPDATE`, birth, run).Scan(&status); err != nil {
+					return err
+				}
+				_, err := tx.Exec(ctx, `UPDATE base.runs SET status = 'ended', node = 'x1', parked = false, due_at = NULL, ended_at = $3, reason = 'exit'
+					WHERE birth = $1 AND id = $2`, birth, run, at)
+				if err != nil {
+					return err
+				}
+				if node = "m3"; !vip && birth%2 == 0 {
+					return nil
+				}
+			}
+			_, err := tx.Exec(ctx, `INSERT INTO base.sends (send_key, birth, template, journey, version, node, run, at, state)
+				VALUES ($1, $2, 'a', 'mass', 1, $3, $4, $5, 'planned')`, journeys.EffectKey(run, node, 1), birth, node, run, at)
+			return err
+		})
+	}
+	for i := range 2 {
+		for birth := range int64(n) {
+			if err := visit(birth+1, []time.Time{enter, finish}[i], i == 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

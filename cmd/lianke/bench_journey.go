@@ -141,8 +141,9 @@ func journeyMass(ctx context.Context, b *benchRun) error {
 
 	b.progress("engine")
 	vc := clock.NewVirtual(enter.Add(-time.Hour))
-	engine := journeys.NewEngine(journeys.Config{DB: db, Clock: vc, Log: slog.New(slog.DiscardHandler), Feed: activity.NewLog(db, vc, b.app.log),
-		Rules: journeys.NewSegmentRules(segments.New(db, vc)), People: journeys.Graph{}, Holder: "bench", Outside: journeys.Outside{Messenger: sends{}}})
+	feed := activity.NewLog(db, vc, b.app.log)
+	engine := journeys.NewEngine(journeys.Config{DB: db, Clock: vc, Log: slog.New(slog.DiscardHandler), Feed: feed,
+		Rules: journeys.NewSegmentRules(segments.New(db, vc, slog.New(slog.DiscardHandler), feed)), People: journeys.Graph{}, Holder: "bench", Outside: journeys.Outside{Messenger: sends{}}})
 	service := journeys.NewService(engine, nothingMissing{})
 	info, err := service.Create(ctx, "mass", []byte(massJourney))
 	if err != nil {

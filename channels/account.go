@@ -38,7 +38,7 @@ type Account struct {
 // AccountSettings are the pipeline's own settings of an account. Zero values mean the defaults.
 type AccountSettings struct {
 	RatePerSecond int    `json:"rate_per_second,omitempty"` // 0: no limit of ours
-	Connections   int    `json:"connections,omitempty"`     // parallel requests, default 4
+	Connections   int    `json:"connections,omitempty"`     // calls of the sender at once, default 1: senders spread a batch over connections of their own
 	Batch         int    `json:"batch,omitempty"`           // messages per handover, default 500: also the in-flight window
 	MaxAttempts   int    `json:"max_attempts,omitempty"`    // default 6
 	Shards        int    `json:"shards,omitempty"`          // leases, so processes that may share the account, default 1
@@ -57,7 +57,7 @@ func (s AccountSettings) withDefaults() AccountSettings {
 		}
 		*v = min(*v, most)
 	}
-	def(&s.Connections, 4, 64)
+	def(&s.Connections, 1, 64)
 	def(&s.Batch, 500, 2000)
 	def(&s.MaxAttempts, 6, 20)
 	def(&s.Shards, 1, 16)

@@ -170,7 +170,7 @@ func TestKilledSenders(t *testing.T) {
 	host, port, err := net.SplitHostPort(mailbox.listener.Addr().String())
 	require.NoError(t, err)
 	_, err = b.svc.SaveAccount(t.Context(), channels.Account{
-		Code: "mail", Channel: channels.ChannelEmail, Name: "mail", Settings: channels.AccountSettings{Batch: batch, Connections: 4},
+		Code: "mail", Channel: channels.ChannelEmail, Name: "mail", Settings: channels.AccountSettings{Batch: batch},
 		Config: json.RawMessage(fmt.Sprintf(`{"host":%q,"port":%s,"tls":"none","from":"a@brand.example","domain":"brand.example","secret":"0123456789abcdef0123456789abcdef"}`, host, port)),
 	})
 	require.NoError(t, err)

@@ -186,6 +186,9 @@ func (s *Service) sender(ctx context.Context, a Account) (Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open account %s: %w", a.Code, err)
 	}
+	if old, ok := s.senders[a.Code].sender.(interface{ Close() }); ok {
+		old.Close()
+	}
 	s.senders[a.Code] = opened{a.Version, made}
 	return made, nil
 }

@@ -32,6 +32,7 @@ func benchmarks() []benchmark {
 		identityBench(),
 		ingestBench(),
 		journeyMassBench(),
+		sendBench(),
 	}
 }
 

@@ -39,7 +39,7 @@ type Account struct {
 type AccountSettings struct {
 	RatePerSecond int    `json:"rate_per_second,omitempty"` // 0: no limit of ours
 	Connections   int    `json:"connections,omitempty"`     // calls of the sender at once, default 1: senders spread a batch over connections of their own
-	Batch         int    `json:"batch,omitempty"`           // messages per handover, default 500: also the in-flight window
+	Batch         int    `json:"batch,omitempty"`           // messages per handover, default 500; up to three are in flight
 	MaxAttempts   int    `json:"max_attempts,omitempty"`    // default 6
 	Shards        int    `json:"shards,omitempty"`          // leases, so processes that may share the account, default 1
 	Idempotent    bool   `json:"idempotent,omitempty"`      // the provider dedupes by our send key: a crash may retry

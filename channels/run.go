@@ -103,15 +103,16 @@ func (s *Service) workShard(ctx context.Context, account string, shard int, hold
 	}
 }
 
-// sendUntil settles what a dead holder left, then sends batch after batch. While one batch is with the provider the next
-// one is being claimed, so at most two are in flight. With drain it returns when nothing is due.
+// sendUntil settles what a dead holder left, then sends batch after batch. While one batch is being recorded and the next
+// is with the provider, the one after is being claimed, so at most three are in flight. With drain it returns when nothing
+// is due.
 func (s *Service) sendUntil(ctx context.Context, l lease.Lease, account string, shard int, drain bool) error {
 	if err := s.recover(ctx, l, account, shard); err != nil {
 		return err
 	}
 	var (
 		inFlight sync.WaitGroup
-		slot     = make(chan struct{}, 1)
+		slot     = make(chan struct{}, 2)
 		failMu   sync.Mutex
 		failed   error
 	)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
@@ -96,4 +97,28 @@ func collect(rows pgx.Rows, n int) (map[member.Birth]Cluster, error) {
 		return nil
 	})
 	return out, err
+}
+
+const withinSQL = `
+SELECT EXISTS (
+    SELECT 1
+    FROM member.births b
+    JOIN member.members m ON m.id = b.root
+    WHERE b.birth = @birth AND (@all OR m.home_store = ANY(@stores)))`
+
+// Within returns the cluster of a birth if its member lies in the scope; a member outside of it is ErrUnknown, like one
+// that does not exist.
+func Within(ctx context.Context, db pg.DB, scope auth.Scope, birth member.Birth) (Cluster, error) {
+	var visible bool
+	if err := db.QueryRow(ctx, withinSQL, pg.Args{"birth": birth, "all": scope.All, "stores": scope.Stores}).Scan(&visible); err != nil {
+		return Cluster{}, fmt.Errorf("find member %s: %w", birth, err)
+	}
+	if !visible {
+		return Cluster{}, ErrUnknown.With("birth", birth)
+	}
+	all, err := Of(ctx, db, []member.Birth{birth})
+	if err != nil {
+		return Cluster{}, err
+	}
+	return all[birth], nil
 }

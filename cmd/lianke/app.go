@@ -19,13 +19,11 @@ import (
 	"github.com/lianke/lianke/internal/events"
 	"github.com/lianke/lianke/internal/importer"
 	"github.com/lianke/lianke/internal/jobs"
-	"github.com/lianke/lianke/internal/ledger"
 	"github.com/lianke/lianke/internal/loops"
 	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/redis"
 	"github.com/lianke/lianke/journeys"
-	"github.com/lianke/lianke/member/points"
 	"github.com/lianke/lianke/segments"
 )
 
@@ -64,6 +62,7 @@ type app struct {
 
 	members
 	messaging
+	loyalty
 
 	importer *importer.Service
 	segments *segments.Service
@@ -151,7 +150,8 @@ func (a *app) wire(context.Context) error {
 		return err
 	}
 	a.wireSegments()
-	a.wireJourneys(a.segments, points.New(a.db, a.clock, ledger.New(), a.activity), nil)
+	a.wireLoyalty()
+	a.wireJourneys(a.segments, a.points, couponsOf{a.coupons})
 
 	a.wireRetention()
 	a.loop("jobs", "jobs", a.jobs.Run)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/channels"
+	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/journeys"
@@ -19,15 +20,14 @@ import (
 	"github.com/lianke/lianke/templates"
 )
 
-// wireJourneys constructs journeys on the modules that their effects go to. Without coupons, nodes that grant them
-// quarantine their runs with a fault that says so.
+// wireJourneys constructs journeys on the modules that their effects go to.
 func (a *app) wireJourneys(rules *segments.Service, pts *points.Service, coupons journeys.Coupons) {
 	caller := journeys.NewCaller(a.db, a.clock, http.DefaultClient)
 	out := journeys.Outside{Messenger: messenger{a.channels}, Coupons: coupons, Points: pointsOf{pts},
 		Profiles: journeys.ProfileWriter{Profile: a.profile}, Tasks: journeys.TaskBook{}, Webhooks: caller}
 	engine := journeys.NewEngine(journeys.Config{DB: a.db, Clock: a.clock, Log: a.log, Feed: a.activity,
 		Rules: journeys.NewSegmentRules(rules), People: journeys.Graph{}, Holder: processName(), Outside: out})
-	a.journeys = journeys.NewService(engine, catalogue{a.templates, pts})
+	a.journeys = journeys.NewService(engine, catalogue{a.templates, pts, a.coupons})
 	journeys.Routes(a.api, a.journeys)
 	a.loop("journeys", "journey engine", engine.Run)
 	a.loop("journeys", "journey webhooks", caller.Run)
@@ -73,6 +73,7 @@ func (p pointsOf) Grant(ctx context.Context, tx pgx.Tx, grants []journeys.Points
 type catalogue struct {
 	templates *templates.Service
 	points    *points.Service
+	coupons   *coupon.Service
 }
 
 func (c catalogue) Missing(ctx context.Context, db pg.DB, refs []journeys.Ref) ([]journeys.Ref, error) {
@@ -87,6 +88,11 @@ func (c catalogue) Missing(ctx context.Context, db pg.DB, refs []journeys.Ref) (
 			}
 		case r.Kind == journeys.RefProgramme:
 			_, err = c.points.Programme(ctx, db, r.Code)
+		case r.Kind == journeys.RefCoupon:
+			var t coupon.Template
+			if t, err = c.coupons.Template(ctx, db, r.Code); err == nil && t.Status == coupon.StatusArchived {
+				missing = append(missing, r)
+			}
 		}
 		switch {
 		case err == nil:

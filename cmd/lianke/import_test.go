@@ -51,6 +51,10 @@ var importGolden = []struct {
 		`m1,Product Viewed,2025-05-03 10:00:00,miniprogram,pos,1001,"{""product_id"":""22423"",""price"":127.5,""category"":""餐具""}"` + "\n" +
 		"m2,打卡,2025-05-03 11:00:00,miniprogram,pos,1001,{}\n" + "m2,打卡,2025-05-03 11:00:00,miniprogram,pos,1001,{}\n" + "m3,$identity,now,miniprogram,pos,1001,[]\n",
 		importer.Report{Rows: 4, Accepted: 2, Duplicates: 1, Rejected: 1}},
+	{"coupons", "code,template,source,source_id,issued_at,expires_at,used_order_no,used_at\n" +
+		"C-1,TEA50,pos,1001,2025-05-01,2099-01-01,,\nC-2,TEA50,,,2025-05-01,,A1,2025-05-02 10:00:00\nC-3,第二杯茶,pos,1001,2025-05-01,2025-06-01,,\nC-1,TEA50,pos,1001,2025-05-01,2099-01-01,,\n" +
+		"C-4,TEA50,pos,1001,2025-05-01,2025-04-01,,\nLK,,pos,1001,soon,,,\n",
+		importer.Report{Rows: 6, Accepted: 3, Duplicates: 1, Rejected: 2, Warnings: map[string]int64{"template.stub": 2}}},
 	{"campaigns", "campaign,source,source_id,start_at,end_at,kind\n五一,pos,1001,2025-05-01,2025-05-05,TypeA\n五一,tmall-flagship,t1,2025-05-01,2025-05-05,TypeA\n五一,pos,1001,2025-05-01,2025-04-05,TypeA\n",
 		importer.Report{Rows: 3, Accepted: 2, Rejected: 1}},
 }
@@ -140,6 +144,7 @@ func importState(t *testing.T, db *pg.Pool) string {
 		    (SELECT string_agg(concat_ws(' ', code, path, name, kind, entity, longitude, stub), E'\n' ORDER BY code) FROM commerce.org_units),
 		    (SELECT string_agg(concat_ws(' ', code, name, taxpayer_kind, stub), E'\n' ORDER BY code) FROM commerce.entities),
 		    (SELECT string_agg(concat_ws(' ', sku, spu, name, retail_price_fen, status, stub), E'\n' ORDER BY sku) FROM commerce.skus),
+		    (SELECT string_agg(concat_ws(' ', code, template, state, issued_at, expires_at, used_at, order_no, source), E'\n' ORDER BY code) FROM commerce.coupons),
 		    (SELECT string_agg(concat_ws(' ', code, kind, start_at, end_at), E'\n' ORDER BY code) FROM journeys.campaigns))`).Scan(&s))
 	return s
 }

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/order"
 	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/importer"
+	"github.com/lianke/lianke/internal/ledger"
 	"github.com/lianke/lianke/journeys/campaign"
 	"github.com/lianke/lianke/member/tracking"
 )
@@ -23,6 +26,7 @@ func (a *app) wireIngest() {
 		product.Import{}, org.ImportUnits{}, org.ImportEntities{},
 		tracking.NewImportMembers(a.door, stores), tracking.NewImportEvents(a.graph, a.activity),
 		order.NewImport(a.graph, a.activity), campaign.NewImport(a.graph, a.activity),
+		coupon.NewImportKind(coupon.New(a.db, a.clock, ledger.New(), a.activity, rand.Reader), a.graph),
 	)
 	writer := tracking.NewWriter(a.db, a.clock, a.door, a.activity)
 	a.api.Mux().Handle("/v1/", tracking.NewHandler(a.auth, writer))

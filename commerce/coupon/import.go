@@ -3,6 +3,7 @@ package coupon
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -121,6 +122,9 @@ func (s *Service) importCodes(ctx context.Context, tx pgx.Tx, in []Import, mode 
 	return results, s.write(ctx, tx, w, templates)
 }
 
+// foreignTemplate is wider than codePattern: other systems name their templates as they like.
+var foreignTemplate = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N} _.-]{0,62}$`)
+
 func (c Import) validate() *fault.Field {
 	reject := func(path, zh, en string) *fault.Field {
 		return &fault.Field{Path: path, Code: "coupon." + path, Text: fault.Text{ZH: zh, EN: en}}
@@ -128,8 +132,8 @@ func (c Import) validate() *fault.Field {
 	switch {
 	case c.Code == "" || len(c.Code) > 100:
 		return reject("code", "券码须为 1 到 100 字节", "a code has 1 to 100 bytes")
-	case !codePattern.MatchString(c.Template):
-		return reject("template", "模板代码须为小写字母、数字、.、- 或 _", "a template's code has lower-case letters, digits, dots, - or _")
+	case !foreignTemplate.MatchString(c.Template):
+		return reject("template", "模板代码须为 1 到 63 个字母、数字、空格、.、- 或 _", "a template's code has 1 to 63 letters, digits, spaces, dots, - or _")
 	case c.IssuedAt.IsZero():
 		return reject("issued_at", "缺少发放时间", "issued_at is missing")
 	case !c.ExpiresAt.After(c.IssuedAt):

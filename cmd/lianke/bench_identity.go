@@ -100,7 +100,7 @@ func identityWorkload(now time.Time) [][]identity.Observation {
 		for v := range identityVisits {
 			keys := []identity.Key{
 				{NS: identity.NSSource, Scope: systems[v], Value: fmt.Sprint(p)},
-				{NS: identity.NSPhone, Value: fmt.Sprintf("+861380%07d", owner)},
+				{NS: identity.NSPhone, Value: fmt.Sprintf("+861380%07d", owner+1)},
 			}
 			if v >= 2 {
 				keys = append(keys, identity.Key{NS: identity.NSWeChatUnionID, Scope: "brand", Value: fmt.Sprintf("uni-%d", p)})

@@ -45,6 +45,7 @@ func commands() []command {
 		importCommand(),
 		journeyCommand(),
 		sandboxCommand(),
+		identityCommand(),
 		benchCommand(),
 	}
 }

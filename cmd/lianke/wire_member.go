@@ -21,6 +21,7 @@ type members struct {
 	profile  *member.Profile
 	secrets  *member.Secrets
 	door     *capture.Door
+	finder   *identity.Finder
 }
 
 // wireMembers constructs them on the stack.
@@ -36,6 +37,8 @@ func (a *app) wireMembers() error {
 	a.graph = identity.New(a.db, a.clock, a.ring, a.activity, a.bus)
 	a.profile = member.NewProfile(a.activity, a.graph.Refresh)
 	a.secrets = member.NewSecrets(a.ring, a.auditReveal)
+	a.finder = identity.NewFinder(a.graph, a.secrets)
+	identity.Routes(a.api, a.graph, a.finder, a.secrets, a.auth.Audit)
 	a.door = capture.New(a.graph, a.secrets, a.activity, a.clock)
 	a.loop("jobs", "feed sequencer", a.activity.RunSequencer)
 	return nil

@@ -26,32 +26,37 @@ type Explanation struct {
 // Explain answers "why are these one person?" from the evidence itself: it partitions the component again and walks the
 // edges that were followed.
 func (s *Service) Explain(ctx context.Context, db pg.DB, a, b member.Birth) (Explanation, error) {
-	roots, err := rawRoots(ctx, db, []member.Birth{a, b})
+	edges, p, err := s.component(ctx, db, []member.Birth{a, b})
 	if err != nil {
 		return Explanation{}, err
 	}
-	rows, err := db.Query(ctx, loadComponentsSQL, pg.Args{"roots": ints(roots)})
-	if err != nil {
-		return Explanation{}, fmt.Errorf("load component: %w", err)
-	}
-	births, err := pgx.CollectRows(rows, scanBirth)
-	if err != nil {
-		return Explanation{}, fmt.Errorf("load component: %w", err)
-	}
-	nodes, list := make([]Node, len(births)), make([]member.Birth, len(births))
-	for i, r := range births {
-		nodes[i], list[i] = r.Node, r.Birth
-	}
 	for _, want := range []member.Birth{a, b} {
-		if !slices.Contains(list, want) {
+		if _, ok := p.raw[want]; !ok {
 			return Explanation{}, ErrNotFound.With("id", want)
 		}
 	}
-	edges, err := loadEvidence(ctx, db, list)
+	return explain(p, edges, a, b), nil
+}
+
+// rawNodes returns all births of the raw components around births.
+func (s *Service) rawNodes(ctx context.Context, db pg.DB, around []member.Birth) ([]Node, error) {
+	roots, err := rawRoots(ctx, db, around)
 	if err != nil {
-		return Explanation{}, err
+		return nil, err
 	}
-	return explain(Partition(nodes, edges), edges, a, b), nil
+	rows, err := db.Query(ctx, loadComponentsSQL, pg.Args{"roots": ints(roots)})
+	if err != nil {
+		return nil, fmt.Errorf("load component: %w", err)
+	}
+	births, err := pgx.CollectRows(rows, scanBirth)
+	if err != nil {
+		return nil, fmt.Errorf("load component: %w", err)
+	}
+	nodes := make([]Node, len(births))
+	for i, r := range births {
+		nodes[i] = r.Node
+	}
+	return nodes, nil
 }
 
 func explain(p Partitioned, edges []Edge, a, b member.Birth) Explanation {

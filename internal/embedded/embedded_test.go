@@ -192,6 +192,33 @@ func TestEverythingKilledAtOnceRecovers(t *testing.T) {
 	require.Equal(t, "here", query(t, again.DatabaseURL, "SELECT v FROM kept"))
 }
 
+func TestKilledAtAnyMomentItRecovers(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	// Given commands that are killed while they make the cluster, start it, open it, hold it. The moments are spread over
+	// a start, which takes about a second on a fast machine.
+	for i := range 12 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), envOwner+"="+dir)
+		in, err := cmd.StdinPipe() // held open, so that the owner stays
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		<-time.After(time.Duration(i*i) * 9 * time.Millisecond)
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		_ = in.Close()
+	}
+	// Then the next command works, and the last one out leaves nothing behind.
+	s := open(t, dir)
+	require.Equal(t, "lianke", query(t, s.DatabaseURL, "SELECT current_database()"))
+	require.NoError(t, s.Close())
+	require.Zero(t, status(t, dir).PostgresPID)
+	require.Zero(t, status(t, dir).RedisPID)
+	left, err := filepath.Glob(filepath.Join(dir, "postgres.init.*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 func TestWatchBringsAServerBack(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)

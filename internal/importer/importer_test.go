@@ -284,3 +284,33 @@ func TestKillAndResumeCountsEveryRowOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, bad+1, strings.Count(string(text), "\n"))
 }
+
+func TestTwoImportsOfOneFileTakeEveryRowOnce(t *testing.T) {
+	t.Parallel()
+	db := pgtest.DB(t)
+	s := open(t, db)
+	var b strings.Builder
+	b.WriteString("code,amount\n")
+	for i := range 9_000 {
+		fmt.Fprintf(&b, "K%d,1\n", i)
+	}
+	path := file(t, b.String())
+	errs := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := s.Run(t.Context(), importer.Input{Kind: "till", Path: path})
+			errs <- err
+		}()
+	}
+	for range 2 {
+		if err := <-errs; err != nil {
+			require.ErrorIs(t, err, importer.ErrConcurrent)
+		}
+	}
+	rep, err := s.Run(t.Context(), importer.Input{Kind: "till", Path: path})
+	require.NoError(t, err)
+	require.EqualValues(t, 9_000, rep.Rows)
+	var rows, writes int64
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*), sum(writes) FROM public.till`).Scan(&rows, &writes))
+	require.Equal(t, []int64{9_000, 9_000}, []int64{rows, writes})
+}

@@ -3,7 +3,6 @@ package importer
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -52,34 +51,17 @@ func openRejects(path string, header []string, size int64) (*rejects, error) {
 	return r, nil
 }
 
-// write puts the bad rows behind size, replacing what an attempt that was not committed left there, and returns the size
-// that the checkpoint is to hold.
-func (r *rejects) write(rows []badRow) (int64, error) {
+// render returns the bad rows as they will stand in the file, and the size the file will have with them.
+func (r *rejects) render(rows []badRow) (text string, size int64, err error) {
 	if r.path == "" || len(rows) == 0 {
-		return r.size, nil
+		return "", r.size, nil
 	}
-	if r.file == nil {
-		f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return 0, fmt.Errorf("create reject file: %w", err)
-		}
-		if err := f.Chmod(0o600); err != nil {
-			return 0, errors.Join(fmt.Errorf("create reject file: %w", err), f.Close())
-		}
-		r.file = f
-	}
-	if err := r.file.Truncate(r.size); err != nil {
-		return 0, fmt.Errorf("write reject file: %w", err)
-	}
-	if _, err := r.file.Seek(r.size, io.SeekStart); err != nil {
-		return 0, fmt.Errorf("write reject file: %w", err)
-	}
-	var text strings.Builder
-	w := sheet.NewCSV(&text)
+	var out strings.Builder
+	w := sheet.NewCSV(&out)
 	if r.size == 0 {
-		text.WriteString("\uFEFF")
+		out.WriteString("\uFEFF")
 		if err := w.Write(slices.Concat(rejectColumns, r.header)); err != nil {
-			return 0, fmt.Errorf("write reject file: %w", err)
+			return "", 0, fmt.Errorf("render rejects: %w", err)
 		}
 	}
 	for _, row := range rows {
@@ -90,19 +72,41 @@ func (r *rejects) write(rows []badRow) (int64, error) {
 		}
 		cells := []string{strconv.Itoa(row.line), strings.Join(columns, "; "), strings.Join(codes, "; "), strings.Join(zh, "; "), strings.Join(en, "; ")}
 		if err := w.Write(append(cells, row.cells...)); err != nil {
-			return 0, fmt.Errorf("write reject file: %w", err)
+			return "", 0, fmt.Errorf("render rejects: %w", err)
 		}
 	}
 	if err := w.Flush(); err != nil {
-		return 0, fmt.Errorf("write reject file: %w", err)
+		return "", 0, fmt.Errorf("render rejects: %w", err)
 	}
-	if _, err := r.file.WriteString(text.String()); err != nil {
-		return 0, fmt.Errorf("write reject file: %w", err)
+	return out.String(), r.size + int64(out.Len()), nil
+}
+
+// write puts the text behind size, replacing what an attempt that was not committed left there.
+func (r *rejects) write(text string) error {
+	if text == "" {
+		return nil
 	}
-	if err := r.file.Sync(); err != nil {
-		return 0, fmt.Errorf("write reject file: %w", err)
+	if r.file == nil {
+		f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("create reject file: %w", err)
+		}
+		if err := f.Chmod(0o600); err != nil {
+			return errors.Join(fmt.Errorf("create reject file: %w", err), f.Close())
+		}
+		r.file = f
 	}
-	return r.size + int64(text.Len()), nil
+	err := r.file.Truncate(r.size)
+	if err == nil {
+		_, err = r.file.WriteAt([]byte(text), r.size)
+	}
+	if err == nil {
+		err = r.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("write reject file: %w", err)
+	}
+	return nil
 }
 
 func (r *rejects) close() error {

@@ -303,15 +303,18 @@ func (r *run) take(ctx context.Context, rows []row) error {
 		if err := b.load(ctx, rows); err != nil {
 			return err
 		}
-		size, err := r.rejects.write(b.bad)
+		text, size, err := r.rejects.render(b.bad)
 		if err != nil {
 			return err
 		}
 		b.job.RejectsBytes = size
-		if r.in.DryRun {
-			return nil
+		if !r.in.DryRun {
+			// Before the file is touched: it may be another process's by now.
+			if err := r.service.store.checkpoint(ctx, tx, b.job, r.job.Rows, r.service.clock.Now()); err != nil {
+				return err
+			}
 		}
-		return r.service.store.checkpoint(ctx, tx, b.job, r.job.Rows, r.service.clock.Now())
+		return r.rejects.write(text)
 	})
 	if err != nil {
 		return err

@@ -23,11 +23,11 @@ demo: setup build ## install what is missing, load the demo brand and serve it
 	@$(BIN) demo
 
 test: ## every test, on an embedded PostgreSQL and Redis of its own
-	@deploy/setup.sh
+	@deploy/setup.sh --with-node
 	go run ./internal/embedded/stackrun go test $(TESTFLAGS) $(PACKAGES)
 
 test-servers: ## the store, search, redis and chat suites on separately started PostgreSQL, Redis and Elasticsearch
-	@deploy/setup.sh --with-servers
+	@deploy/setup.sh --with-servers --with-node
 	deploy/test/servers.sh go test -count=1 $(TESTFLAGS) $(SERVER_PACKAGES)
 
 bench: build ## every benchmark beside its baseline, on the embedded stack

@@ -2,10 +2,11 @@
 # Installs what Lianke needs on Debian or Ubuntu and is missing. It never creates, starts or touches a database server of
 # the system: lianke runs private ones from the installed programs (docs/architecture.md). Running it again does nothing.
 #
-#   deploy/setup.sh [--with-browser] [--with-servers]
+#   deploy/setup.sh [--with-browser] [--with-servers] [--with-node]
 #
 #   --with-browser   also Chromium and Chinese fonts, for the tests in a real browser
 #   --with-servers   also Java and Maven, for the tests against Elasticsearch (make test-servers)
+#   --with-node      also Node and npm, for the tests with providers' and SDKs' own JavaScript
 set -euo pipefail
 
 packages=()
@@ -20,12 +21,13 @@ has_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null 2>&1
 }
 
-browser=false servers=false
+browser=false servers=false node=false
 for arg in "$@"; do
     case "$arg" in
         --with-browser) browser=true ;;
         --with-servers) servers=true ;;
-        *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+        --with-node) node=true ;;
+        *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 done
 
@@ -36,6 +38,10 @@ want make make
 if $browser; then
     want chromium chromium
     [ -n "$(compgen -G '/usr/share/fonts/opentype/noto/NotoSansCJK*')" ] || packages+=(fonts-noto-cjk)
+fi
+if $node; then
+    want node nodejs
+    want npm npm
 fi
 if $servers; then
     want java default-jre-headless

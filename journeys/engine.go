@@ -230,6 +230,17 @@ func (e *Engine) book(ctx context.Context, db pg.DB) (*book, error) {
 	return b, err
 }
 
+// bookFor returns a book that knows the versions of the runs: a publish that moved them may have committed after the book
+// was read.
+func (e *Engine) bookFor(ctx context.Context, db pg.DB, b *book, runs []*live) (*book, error) {
+	for _, r := range runs {
+		if b.version(r.Journey, r.Version) == nil {
+			return e.book(ctx, db)
+		}
+	}
+	return b, nil
+}
+
 // Fire moves the due runs of one slice, one batch in one transaction: claim, facts, walk, states, effects and figures. It
 // returns how many runs it took. If the lease has changed hands nothing happens and the error is lease.ErrLost.
 func (e *Engine) Fire(ctx context.Context, l lease.Lease, slice int) (n int, err error) {
@@ -263,6 +274,9 @@ func (e *Engine) Fire(ctx context.Context, l lease.Lease, slice int) (n int, err
 			for i, r := range claimed {
 				persons[i].root = roots[r.Birth]
 			}
+		}
+		if b, err = e.bookFor(ctx, tx, b, claimed); err != nil {
+			return err
 		}
 		n = len(claimed)
 		return e.perform(ctx, tx, &stage{book: b, now: now, until: now, facts: map[question]bool{}, slice: slice}, persons)
@@ -307,7 +321,7 @@ func (e *Engine) Handle(ctx context.Context, tx pgx.Tx, batch []activity.Row) er
 	if len(roots) == 0 {
 		return nil
 	}
-	return e.react(ctx, tx, b, now, roots, guarded, entering, func(p *person) { p.given = sortRows(byRoot[p.root]) })
+	return e.react(ctx, tx, b, now, roots, entryLockSQL, guarded, entering, func(p *person) { p.given = sortRows(byRoot[p.root]) })
 }
 
 // guarded reports whether the number of a member's runs is limited, so that entries must come one after the other.
@@ -335,10 +349,17 @@ SELECT pg_advisory_xact_lock(4740, journey)
 FROM unnest(@journeys::integer[]) AS t (journey)
 ORDER BY journey`
 
+// chunkLockSQL is for the chunks of one scheduled entry: they hold different members, so they need not wait for each
+// other, only for entries by facts and through the API.
+const chunkLockSQL = `
+SELECT pg_advisory_xact_lock_shared(4740, journey)
+FROM unnest(@journeys::integer[]) AS t (journey)
+ORDER BY journey`
+
 // react loads members with the runs that matter and plays them up to their facts.
-func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, roots []member.ID, guarded []int, entering map[int]bool, give func(*person)) error {
+func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, roots []member.ID, lockSQL string, guarded []int, entering map[int]bool, give func(*person)) error {
 	if len(guarded) > 0 {
-		if _, err := tx.Exec(ctx, entryLockSQL, pg.Args{"journeys": guarded}); err != nil {
+		if _, err := tx.Exec(ctx, lockSQL, pg.Args{"journeys": guarded}); err != nil {
 			return fmt.Errorf("lock entries: %w", err)
 		}
 	}
@@ -362,6 +383,9 @@ func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, r
 	}
 	runs, err := loadRuns(ctx, tx, all, keysOf(entering), b.goals())
 	if err != nil {
+		return err
+	}
+	if b, err = e.bookFor(ctx, tx, b, runs); err != nil {
 		return err
 	}
 	st := &stage{book: b, now: now, until: tick(now), facts: map[question]bool{}, slice: -1, survivors: map[id.UUID]Run{}}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lianke/lianke/internal/lease"
 	"github.com/lianke/lianke/internal/pg"
@@ -148,14 +150,23 @@ func (e *Engine) enterOccurrence(ctx context.Context, l lease.Lease, o occurrenc
 	audience = audience[from:]
 	total := 0
 	for {
-		chunk := audience[:min(e.batch, len(audience))]
-		audience = audience[len(chunk):]
-		var done *time.Time
-		cursor := o.Cursor
-		if len(chunk) > 0 {
-			cursor = int64(chunk[len(chunk)-1])
-		}
+		// Some chunks at a time; the cursor follows when all of them have committed. Members of a chunk that is entered
+		// again after a crash are refused, because their runs exist.
+		g, gctx := errgroup.WithContext(ctx)
+		cursor, entered := o.Cursor, 0
 		now := e.clock.Now()
+		for range runtime.GOMAXPROCS(0) {
+			chunk := audience[:min(e.batch, len(audience))]
+			if audience = audience[len(chunk):]; len(chunk) == 0 {
+				break
+			}
+			cursor, entered = int64(chunk[len(chunk)-1]), entered+len(chunk)
+			g.Go(func() error { return e.enterChunk(gctx, l, v, o.At, now, chunk) })
+		}
+		if err := g.Wait(); err != nil {
+			return total, err
+		}
+		var done *time.Time
 		if len(audience) == 0 {
 			done = &now
 		}
@@ -163,16 +174,7 @@ func (e *Engine) enterOccurrence(ctx context.Context, l lease.Lease, o occurrenc
 			if err := l.Check(ctx, tx); err != nil {
 				return err
 			}
-			b, err := e.book(ctx, tx)
-			if err != nil {
-				return err
-			}
-			if len(chunk) > 0 {
-				if err := e.enterChunk(ctx, tx, b, v, o.At, now, chunk); err != nil {
-					return err
-				}
-			}
-			_, err = tx.Exec(ctx, advanceOccurrenceSQL, pg.Args{"journey": o.Journey, "at": o.At, "cursor": cursor, "entered": len(chunk), "done": done})
+			_, err := tx.Exec(ctx, advanceOccurrenceSQL, pg.Args{"journey": o.Journey, "at": o.At, "cursor": cursor, "entered": entered, "done": done})
 			if err != nil {
 				return fmt.Errorf("advance occurrence: %w", err)
 			}
@@ -181,19 +183,29 @@ func (e *Engine) enterOccurrence(ctx context.Context, l lease.Lease, o occurrenc
 		if err != nil {
 			return total, err
 		}
-		total += len(chunk)
+		total += entered
 		if done != nil {
 			return total, nil
 		}
+		o.Cursor = cursor
 		if err := l.Renew(ctx, e.db); err != nil {
 			return total, err
 		}
 	}
 }
 
-func (e *Engine) enterChunk(ctx context.Context, tx pgx.Tx, b *book, v *Version, at, now time.Time, roots []member.ID) error {
-	return e.react(ctx, tx, b, now, roots, guardedOf(v), map[int]bool{v.Journey.No: true}, func(p *person) {
-		p.given = []*Row{scheduled(v, p.root, at)}
+func (e *Engine) enterChunk(ctx context.Context, l lease.Lease, v *Version, at, now time.Time, roots []member.ID) error {
+	return pg.InTx(ctx, e.db, func(tx pgx.Tx) error {
+		if err := l.Check(ctx, tx); err != nil {
+			return err
+		}
+		b, err := e.book(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return e.react(ctx, tx, b, now, roots, chunkLockSQL, guardedOf(v), map[int]bool{v.Journey.No: true}, func(p *person) {
+			p.given = []*Row{scheduled(v, p.root, at)}
+		})
 	})
 }
 
@@ -245,7 +257,7 @@ func (e *Engine) Start(ctx context.Context, code, key string, births []member.Bi
 		}
 		now := e.clock.Now()
 		var persons []*person
-		err = e.react(ctx, tx, b, now, order, guardedOf(v), map[int]bool{v.Journey.No: true}, func(p *person) {
+		err = e.react(ctx, tx, b, now, order, entryLockSQL, guardedOf(v), map[int]bool{v.Journey.No: true}, func(p *person) {
 			birth := byRoot[p.root]
 			p.given = []*Row{{At: tick(now), enter: &request{v, entry{birth: birth, key: "k:" + key + ":" + p.root.String(), at: tick(now), context: props}}}}
 			persons = append(persons, p)

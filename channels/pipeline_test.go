@@ -415,3 +415,52 @@ func TestPlanRecordsWhatCannotBeSent(t *testing.T) {
 	require.NoError(t, b.svc.SetCaps(t.Context(), caps))
 	require.ErrorIs(t, b.svc.SetCaps(t.Context(), []channels.Cap{{Max: 1}}), channels.ErrCaps)
 }
+
+// asked is a provider that can be asked what it has.
+type asked struct {
+	*fakeProvider
+	has map[string]bool
+}
+
+func (a *asked) Reconcile(_ context.Context, batch []channels.Outgoing, _ time.Time) []channels.Result {
+	out := make([]channels.Result, len(batch))
+	for i, o := range batch {
+		out[i] = channels.Result{Outcome: channels.OutcomeRetry}
+		if a.has[o.SendKey] {
+			out[i] = channels.Result{Outcome: channels.OutcomeAccepted, ProviderID: "found-" + o.SendKey}
+		}
+	}
+	return out
+}
+
+func TestUnknownOutcomesAreReconciled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	provider := &asked{b.provider, map[string]bool{}}
+	w, err := wire(b.db, b.clock, func(channels.Account) (channels.Sender, error) { return provider, nil })
+	require.NoError(t, err)
+	b.svc = w.svc
+	b.account("sms", channels.ChannelSMS, channels.AccountSettings{})
+	b.template("code", channels.ChannelSMS, channels.LaneTransaction, "x")
+	who := b.members(2)
+	arrived, lost := intent(who[0], "a", channels.ChannelSMS, "code"), intent(who[1], "a", channels.ChannelSMS, "code")
+	provider.has[channels.RefOf(arrived.Birth, arrived.SendKey).String()] = true
+	b.provider.answer = func(channels.Outgoing) channels.Result {
+		return channels.Result{Outcome: channels.OutcomeUnknown, Reason: channels.ReasonTimeout}
+	}
+	b.plan(arrived, lost)
+	b.drain()
+	require.NoError(t, b.svc.Reconcile(t.Context()))
+	require.Equal(t, channels.StateUnknown, b.get(arrived).State, "the provider's list is not immediate")
+	b.clock.Advance(2 * time.Minute)
+	require.NoError(t, b.svc.Reconcile(t.Context()))
+	require.Equal(t, channels.StateAccepted, b.get(arrived).State)
+	require.Equal(t, channels.StatePlanned, b.get(lost).State, "the provider certainly does not have it")
+	b.provider.answer = nil
+	b.drain()
+	require.Equal(t, channels.StateAccepted, b.get(lost).State)
+	require.Equal(t, 1, b.provider.got[channels.RefOf(arrived.Birth, arrived.SendKey).String()])
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM member.activities WHERE key = 'message_sent' AND birth = $1`, who[0]))
+	require.NoError(t, b.svc.Reconcile(t.Context()))
+	require.Zero(t, b.count(`SELECT count(*) FROM channels.unknowns`))
+}

@@ -50,6 +50,9 @@ func (s *Service) recordOnce(ctx context.Context, b batch, outcomes []outcome) e
 				return err
 			}
 		}
+		if err := s.store.insertUnknowns(ctx, tx, b.account.Code, results, now); err != nil {
+			return err
+		}
 		if err := s.store.settleGrants(ctx, tx, b.account.Code, results, now); err != nil {
 			return err
 		}

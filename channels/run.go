@@ -37,6 +37,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { s.runInbox(ctx) })
 	wg.Go(func() { s.runRetention(ctx) })
+	wg.Go(func() { s.runReconcile(ctx) })
 
 	var mu sync.Mutex
 	working := map[string]bool{}

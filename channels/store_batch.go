@@ -241,6 +241,13 @@ WITH gone AS (
 ), each AS (
     SELECT t.birth, t.id
     FROM gone, unnest(gone.births, gone.ids) AS t (birth, id)
+), asked AS (
+    INSERT INTO channels.unknowns (birth, id, account, next_at)
+    SELECT birth, id, @account, @now::timestamptz + interval '1 minute'
+    FROM each
+    WHERE @state = 'unknown'
+    ORDER BY birth, id
+    ON CONFLICT DO NOTHING
 )
 UPDATE channels.messages m
 SET state = @state, state_at = @now, reason = 'crash',

@@ -96,6 +96,19 @@ CREATE TABLE channels.handovers (
 CREATE INDEX handovers_account ON channels.handovers (account, shard);
 COMMENT ON TABLE channels.handovers IS 'class=reference; batches in flight';
 
+-- Messages with an unknown outcome, to be asked about at providers that can be asked. Rows of messages that have been
+-- settled since are dropped on the way.
+CREATE TABLE channels.unknowns (
+    birth    bigint      NOT NULL,
+    id       bigint      NOT NULL,
+    account  text        NOT NULL,
+    attempts smallint    NOT NULL DEFAULT 0,
+    next_at  timestamptz NOT NULL,
+    CONSTRAINT unknowns_pkey PRIMARY KEY (birth, id)
+);
+CREATE INDEX unknowns_next ON channels.unknowns (account, next_at);
+COMMENT ON TABLE channels.unknowns IS 'class=by_birth; unknown outcomes to reconcile';
+
 -- The provider''s own ids, for receipts that do not echo ours.
 CREATE TABLE channels.provider_refs (
     account     text        NOT NULL,

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/pg/pgtest"
@@ -153,7 +154,7 @@ func (s *stream) follow() {
 		}
 		want, err := s.s.Members(ctx, s.tx, seg.Rule, s.clock.Now())
 		require.NoError(s.t, err)
-		rows, err := s.s.FindMembers(ctx, seg.Code, 0, 1000)
+		rows, err := s.s.FindMembers(ctx, auth.Everything, seg.Code, 0, 1000)
 		require.NoError(s.t, err)
 		got := []member.ID{}
 		for _, m := range rows {
@@ -308,7 +309,7 @@ func TestMergeMovesMembership(t *testing.T) {
 	_, err = s.CatchUp(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, announced(t, db))
-	members, err := s.FindMembers(t.Context(), "buyers", 0, 10)
+	members, err := s.FindMembers(t.Context(), auth.Everything, "buyers", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, members, 1)
 	require.EqualValues(t, 1, members[0].MemberID)
@@ -361,4 +362,61 @@ func TestChangesOfSegments(t *testing.T) {
 	codes, err := s.Of(ctx, db, 1)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a"}, codes)
+}
+
+func TestExplainAndEstimate(t *testing.T) {
+	t.Parallel()
+	s, clk, db := live(t, map[string]string{"a": `{"event":"order_paid"}`})
+	ctx := t.Context()
+	s.say(t, db, 1, member.ModeLive, "order_paid", "1", clk.Now())
+	for _, sql := range []string{
+		`INSERT INTO member.reach (id, channel, birth, granted) VALUES (1, 'sms', 1, true), (11, 'sms', 11, false), (21, 'sms', 21, true), (1, 'wechat', 1, true)`,
+		`UPDATE member.members SET home_store = 'SH001' WHERE id = 1`,
+	} {
+		_, err := db.Exec(ctx, sql)
+		require.NoError(t, err)
+	}
+	rule, err := Parse([]byte(`{"any":[{"all":[{"segment":"a"},{"not":{"tag":"x"}}]},{"list":"vips"}]}`))
+	require.NoError(t, err)
+	_, err = s.Explain(ctx, auth.Everything, rule, clk.Now(), 1)
+	require.ErrorIs(t, err, ErrRule)
+	require.NoError(t, s.PutList(ctx, "vips", "VIPs"))
+
+	e, err := s.Explain(ctx, auth.Everything, rule, clk.Now(), 1)
+	require.NoError(t, err)
+	b, err := json.Marshal(e.Rule)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"kind":"any","holds":true,"children":[
+		{"kind":"all","holds":true,"children":[
+			{"kind":"segment","holds":true,"leaf":{"segment":"a"},"children":[{"kind":"event","holds":true,"leaf":{"event":"order_paid"}}]},
+			{"kind":"not","holds":true,"children":[{"kind":"tag","holds":false,"leaf":{"tag":"x"}}]}]},
+		{"kind":"list","holds":false,"leaf":{"list":"vips"}}]}`, string(b))
+	require.True(t, e.Holds && e.Exists)
+
+	_, err = s.Explain(ctx, auth.Scope{Stores: []string{"HZ002"}}, rule, clk.Now(), 1)
+	require.ErrorIs(t, err, ErrMember)
+	_, err = s.Explain(ctx, auth.Scope{Stores: []string{"SH001"}}, rule, clk.Now(), 1)
+	require.NoError(t, err)
+
+	all, err := Parse([]byte(`{"not":{"tag":"x"}}`))
+	require.NoError(t, err)
+	est, err := s.Estimate(ctx, db, all, clk.Now())
+	require.NoError(t, err)
+	require.Equal(t, Estimate{Count: 4, Any: 2, Reach: []Reach{{"sms", 3, 2}, {"wechat", 1, 1}}}, est)
+
+	_, err = s.Create(ctx, CreateInput{Code: "listed", Name: "listed", Rule: mustParse(t, map[string]any{"list": "vips"})})
+	require.NoError(t, err)
+	n, err := s.AddToList(ctx, "vips", []member.Birth{11, 21, 9999}, member.ModeLive)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	_, err = s.DropFromList(ctx, "vips", []member.Birth{21}, member.ModeLive)
+	require.NoError(t, err)
+	_, err = s.AddToList(ctx, "nolist", []member.Birth{1}, member.ModeLive)
+	require.ErrorIs(t, err, ErrListNotFound)
+	_, err = s.CatchUp(ctx)
+	require.NoError(t, err)
+	got, err := s.FindMembers(ctx, auth.Everything, "listed", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.EqualValues(t, 11, got[0].MemberID)
 }

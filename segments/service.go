@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
@@ -195,13 +196,13 @@ func (s *Service) Find(ctx context.Context, after string, archived bool, limit i
 	return s.store.find(ctx, s.db, after, archived, limit)
 }
 
-// FindMembers lists the current members of a segment by id, beginning after the given one.
-func (s *Service) FindMembers(ctx context.Context, code string, after member.ID, limit int) ([]Membership, error) {
+// FindMembers lists the current members of a segment within the scope by id, beginning after the given one.
+func (s *Service) FindMembers(ctx context.Context, scope auth.Scope, code string, after member.ID, limit int) ([]Membership, error) {
 	seg, err := s.Get(ctx, code)
 	if err != nil {
 		return nil, err
 	}
-	return s.store.members(ctx, s.db, seg.ID, after, limit)
+	return s.store.members(ctx, s.db, scope, seg.ID, after, limit)
 }
 
 // Of returns the codes of the segments that a member is in now.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
@@ -139,10 +140,11 @@ func (store) empty(ctx context.Context, db pg.DB, segment id.UUID) error {
 }
 
 const membersSQL = `
-SELECT root, entered_at
-FROM segments.members
-WHERE segment_id = @segment AND root > @after
-ORDER BY root
+SELECT s.root, s.entered_at
+FROM segments.members s
+WHERE s.segment_id = @segment AND s.root > @after
+    AND (@all OR EXISTS (SELECT FROM member.members m WHERE m.id = s.root AND m.home_store = ANY(@stores)))
+ORDER BY s.root
 LIMIT @limit`
 
 // Membership is one row of a segment's members.
@@ -151,8 +153,8 @@ type Membership struct {
 	EnteredAt time.Time `json:"entered_at"`
 }
 
-func (store) members(ctx context.Context, db pg.DB, segment id.UUID, after member.ID, limit int) ([]Membership, error) {
-	rows, err := db.Query(ctx, membersSQL, pg.Args{"segment": segment, "after": after, "limit": limit})
+func (store) members(ctx context.Context, db pg.DB, scope auth.Scope, segment id.UUID, after member.ID, limit int) ([]Membership, error) {
+	rows, err := db.Query(ctx, membersSQL, pg.Args{"segment": segment, "after": after, "limit": limit, "all": scope.All, "stores": stores(scope)})
 	if err != nil {
 		return nil, fmt.Errorf("find segment members: %w", err)
 	}

@@ -43,6 +43,7 @@ func commands() []command {
 		configCommand(),
 		versionCommand(),
 		importCommand(),
+		segmentCommand(),
 		journeyCommand(),
 		sandboxCommand(),
 		identityCommand(),

@@ -30,6 +30,7 @@ type benchmark struct {
 func benchmarks() []benchmark {
 	return []benchmark{
 		identityBench(),
+		ledgerBench(),
 		ingestBench(),
 		journeyMassBench(),
 		sendBench(),

@@ -111,25 +111,25 @@ func (h handlers) update(ctx context.Context, in *updateInput) (*api.Body[Templa
 	})
 }
 
-type recallInput struct {
+type couponRecallInput struct {
 	codePath
 	Body struct {
 		Codes []string `json:"codes,omitempty" doc:"only these; otherwise all unused ones"`
 	}
 }
 
-type recallOutput struct {
+type couponRecallOutput struct {
 	Body struct {
 		Recalled int `json:"recalled" doc:"repeat the call until it is 0"`
 	}
 }
 
-func (h handlers) recall(ctx context.Context, in *recallInput) (*recallOutput, error) {
+func (h handlers) recall(ctx context.Context, in *couponRecallInput) (*couponRecallOutput, error) {
 	var codes []string
 	for _, c := range in.Body.Codes {
 		codes = append(codes, Normalise(c))
 	}
-	out := &recallOutput{}
+	out := &couponRecallOutput{}
 	return out, h.audited(ctx, "coupons.recalled", "coupon-template/"+in.Code, map[string]any{"codes": len(codes)}, func(tx pgx.Tx) (err error) {
 		out.Body.Recalled, err = h.s.Recall(ctx, tx, in.Code, codes, h.s.clock.Now())
 		return err
@@ -180,7 +180,7 @@ func (h handlers) coupons(ctx context.Context, in *couponsInput) (*api.PageOutpu
 	return api.NewPage(all, in.limit(), func(c Coupon) string { return c.Code }), nil
 }
 
-type issueInput struct {
+type couponIssueInput struct {
 	memberPath
 	IdempotencyKey string `header:"Idempotency-Key" doc:"up to 200 bytes of your choice; a repeated request with the same key changes nothing"`
 	Body           struct {
@@ -189,14 +189,14 @@ type issueInput struct {
 	}
 }
 
-type issueOutput struct {
+type couponIssueOutput struct {
 	Body struct {
 		Outcome Outcome `json:"outcome" enum:"granted,limit_reached,exhausted,expired_template,inactive"`
 		Code    string  `json:"code"`
 	}
 }
 
-func (h handlers) issue(ctx context.Context, in *issueInput) (*issueOutput, error) {
+func (h handlers) issue(ctx context.Context, in *couponIssueInput) (*couponIssueOutput, error) {
 	if in.IdempotencyKey == "" || len(in.IdempotencyKey) > 200 {
 		return nil, invalid("Idempotency-Key", "缺少 Idempotency-Key 请求头", "give an Idempotency-Key header of 1 to 200 bytes")
 	}
@@ -207,7 +207,7 @@ func (h handlers) issue(ctx context.Context, in *issueInput) (*issueOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	out := &issueOutput{}
+	out := &couponIssueOutput{}
 	detail := map[string]any{"template": in.Body.Template, "reason": in.Body.Reason}
 	return out, h.audited(ctx, "coupon.issued", "member/"+birth.String(), detail, func(tx pgx.Tx) error {
 		results, err := h.s.Issue(ctx, tx, []Issue{{

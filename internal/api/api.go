@@ -66,6 +66,7 @@ func New(version string, authn Authenticator, log *slog.Logger) *API {
 	cfg.DocsPath, cfg.SchemasPath, cfg.OpenAPIPath = "", "", "/openapi"
 	strict := huma.Format{Marshal: marshal, Unmarshal: unmarshalStrict}
 	cfg.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"session": {Type: "apiKey", In: "cookie", Name: auth.SessionCookie},
 		"key":     {Type: "http", Scheme: "bearer"},

@@ -189,13 +189,13 @@ type moveBody struct {
 	Reason    string `json:"reason"`
 }
 
-type moveInput struct {
+type pointsMoveInput struct {
 	MemberPath
 	Idempotent
 	Body moveBody
 }
 
-type moveOutput struct {
+type pointsMoveOutput struct {
 	Body struct {
 		Key   id.UUID `json:"key"`
 		Draws []Draw  `json:"draws,omitempty"`
@@ -224,7 +224,7 @@ func allowed(ctx context.Context, points int64) error {
 }
 
 // byHand prepares a move by an operator: limit, reason, key and member.
-func (h handlers) byHand(ctx context.Context, in *moveInput, op string) (member.Birth, id.UUID, error) {
+func (h handlers) byHand(ctx context.Context, in *pointsMoveInput, op string) (member.Birth, id.UUID, error) {
 	if err := allowed(ctx, in.Body.Points); err != nil {
 		return 0, id.UUID{}, err
 	}
@@ -239,16 +239,16 @@ func (h handlers) byHand(ctx context.Context, in *moveInput, op string) (member.
 	return birth, key, err
 }
 
-func (in *moveInput) detail(key id.UUID) map[string]any {
+func (in *pointsMoveInput) detail(key id.UUID) map[string]any {
 	return map[string]any{"key": key, "programme": in.Body.Programme, "points": in.Body.Points, "reason": in.Body.Reason}
 }
 
-func (h handlers) grant(ctx context.Context, in *moveInput) (*moveOutput, error) {
+func (h handlers) grant(ctx context.Context, in *pointsMoveInput) (*pointsMoveOutput, error) {
 	birth, key, err := h.byHand(ctx, in, "points.grant")
 	if err != nil {
 		return nil, err
 	}
-	out := &moveOutput{}
+	out := &pointsMoveOutput{}
 	out.Body.Key = key
 	return out, h.audited(ctx, "points.granted", "member/"+birth.String(), in.detail(key), func(tx pgx.Tx) error {
 		_, err := h.s.Grant(ctx, tx, []Grant{{
@@ -258,12 +258,12 @@ func (h handlers) grant(ctx context.Context, in *moveInput) (*moveOutput, error)
 	})
 }
 
-func (h handlers) spend(ctx context.Context, in *moveInput) (*moveOutput, error) {
+func (h handlers) spend(ctx context.Context, in *pointsMoveInput) (*pointsMoveOutput, error) {
 	birth, key, err := h.byHand(ctx, in, "points.spend")
 	if err != nil {
 		return nil, err
 	}
-	out := &moveOutput{}
+	out := &pointsMoveOutput{}
 	out.Body.Key = key
 	return out, h.audited(ctx, "points.spent", "member/"+birth.String(), in.detail(key), func(tx pgx.Tx) (err error) {
 		out.Body.Draws, err = h.s.Spend(ctx, tx, Spend{
@@ -273,7 +273,7 @@ func (h handlers) spend(ctx context.Context, in *moveInput) (*moveOutput, error)
 	})
 }
 
-type undoInput struct {
+type pointsUndoInput struct {
 	Key string `path:"key" format:"uuid"`
 	Idempotent
 	Body struct {
@@ -282,7 +282,7 @@ type undoInput struct {
 	}
 }
 
-func (in *undoInput) keys(op string) (of, key id.UUID, err error) {
+func (in *pointsUndoInput) keys(op string) (of, key id.UUID, err error) {
 	if of, err = id.Parse(in.Key); err != nil {
 		return of, key, ErrNoMove.With("key", in.Key)
 	}
@@ -290,12 +290,12 @@ func (in *undoInput) keys(op string) (of, key id.UUID, err error) {
 	return of, key, err
 }
 
-func (h handlers) refund(ctx context.Context, in *undoInput) (*moveOutput, error) {
+func (h handlers) refund(ctx context.Context, in *pointsUndoInput) (*pointsMoveOutput, error) {
 	of, key, err := in.keys("points.refund")
 	if err != nil {
 		return nil, err
 	}
-	out := &moveOutput{}
+	out := &pointsMoveOutput{}
 	out.Body.Key = key
 	detail := map[string]any{"key": key, "points": in.Body.Points, "reason": in.Body.Reason}
 	return out, h.audited(ctx, "points.refunded", "point-spend/"+of.String(), detail, func(tx pgx.Tx) error {
@@ -304,12 +304,12 @@ func (h handlers) refund(ctx context.Context, in *undoInput) (*moveOutput, error
 	})
 }
 
-func (h handlers) revoke(ctx context.Context, in *undoInput) (*moveOutput, error) {
+func (h handlers) revoke(ctx context.Context, in *pointsUndoInput) (*pointsMoveOutput, error) {
 	of, key, err := in.keys("points.revoke")
 	if err != nil {
 		return nil, err
 	}
-	out := &moveOutput{}
+	out := &pointsMoveOutput{}
 	out.Body.Key = key
 	detail := map[string]any{"key": key, "points": in.Body.Points, "reason": in.Body.Reason}
 	return out, h.audited(ctx, "points.revoked", "point-grant/"+of.String(), detail, func(tx pgx.Tx) error {
@@ -318,15 +318,15 @@ func (h handlers) revoke(ctx context.Context, in *undoInput) (*moveOutput, error
 	})
 }
 
-type checkOutput struct {
+type pointsCheckOutput struct {
 	Body struct {
 		OK      bool      `json:"ok"`
 		Figures []Figures `json:"figures"`
 	}
 }
 
-func (h handlers) check(ctx context.Context, _ *struct{}) (*checkOutput, error) {
-	out := &checkOutput{}
+func (h handlers) check(ctx context.Context, _ *struct{}) (*pointsCheckOutput, error) {
+	out := &pointsCheckOutput{}
 	figures, err := h.s.Check(ctx, h.s.db)
 	if figures == nil && err != nil {
 		return nil, err

@@ -51,8 +51,16 @@ func newBundle(t testing.TB) *bundle {
 }
 
 func (b *bundle) newEngine(holder string, batch int) *journeys.Engine {
+	return b.engineWith(b.world.outside(), holder, batch)
+}
+
+func (b *bundle) fold() error {
+	return pg.InTx(b.t.Context(), b.db, func(tx pgx.Tx) error { return journeys.FoldFigures(b.t.Context(), tx) })
+}
+
+func (b *bundle) engineWith(out journeys.Outside, holder string, batch int) *journeys.Engine {
 	return journeys.NewEngine(journeys.Config{DB: b.db, Clock: b.clock, Log: slog.New(slog.DiscardHandler), Feed: b.log,
-		Rules: rules{}, People: journeys.Graph{}, Holder: holder, Batch: batch, Outside: b.world.outside()})
+		Rules: rules{}, People: journeys.Graph{}, Holder: holder, Batch: batch, Outside: out})
 }
 
 // members creates members whose births are their roots.

@@ -1,0 +1,4 @@
+package journeys
+
+// FoldFigures is foldFigures, for tests.
+var FoldFigures = foldFigures

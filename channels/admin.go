@@ -196,8 +196,8 @@ func (s *Service) Show(ctx context.Context, r Ref, reveal bool) (Shown, error) {
 	return out, err
 }
 
-// TestSend sends a template version at once to one member as a transaction message, marked as a test in the ledger. Vars
-// that are not given take their examples.
+// TestSend sends the published version of a template to one member, marked as a test in the ledger and under the same rules
+// as any other message: consent, quiet hours and caps hold for colleagues too. Vars that are not given take their examples.
 func (s *Service) TestSend(ctx context.Context, birth member.Birth, account, template string, vars map[string]any, locale string) (Ref, error) {
 	program, err := s.templates.Program(ctx, s.db, template, 0)
 	if err != nil {

@@ -21,7 +21,8 @@
 //     calls the same function.
 //   - Nothing a provider reports is acknowledged before it is stored; applying it twice changes nothing.
 //
-// Locks are taken in this order: lease row (shared), messages, member rows in ascending order, grants.
+// Locks at handover: lease row (shared), member rows in ascending order, messages that are planned, grants. Callbacks lock
+// messages that have left, then member rows: the two never wait for each other's messages.
 //
 // Personal data: addresses are opened only on the way to the provider. The member's fields a text was rendered with are
 // sealed under the birth's key in messages.sealed for 90 days; together with the immutable template version they give

@@ -464,3 +464,29 @@ func TestUnknownOutcomesAreReconciled(t *testing.T) {
 	require.NoError(t, b.svc.Reconcile(t.Context()))
 	require.Zero(t, b.count(`SELECT count(*) FROM channels.unknowns`))
 }
+
+func TestOnePersonUnderTwoBirthsGetsAJourneysMessageOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.account("mail", channels.ChannelEmail, channels.AccountSettings{})
+	b.template("code", channels.ChannelEmail, channels.LaneTransaction, "x")
+	who := b.members(1)[0]
+	var twin member.Birth
+	require.NoError(t, b.db.QueryRow(t.Context(), `SELECT max(birth) FROM member.births WHERE root = (SELECT root FROM member.births WHERE birth = $1)`, who).Scan(&twin))
+	require.NotEqual(t, who, twin)
+	at := func(birth member.Birth, key, node string) channels.Intent {
+		in := intent(birth, key, channels.ChannelEmail, "code")
+		in.Journey, in.Node = "welcome", node
+		return in
+	}
+	first, second, later, again := at(who, "a", "n1"), at(twin, "a", "n1"), at(twin, "b", "n2"), at(who, "c", "n1")
+	b.plan(first, second)
+	b.drain()
+	b.plan(later, again)
+	b.drain()
+	got := map[channels.State]int{b.get(first).State: 1}
+	got[b.get(second).State]++
+	require.Equal(t, map[channels.State]int{channels.StateAccepted: 1, channels.StateSuppressed: 1}, got)
+	require.Equal(t, channels.StateAccepted, b.get(later).State, "another node is another message")
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM channels.messages WHERE reason = 'duplicate' AND node = 'n1' AND birth IN ($1, $2) AND send_key <> $3`, who, twin, again.SendKey))
+}

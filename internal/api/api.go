@@ -2,12 +2,14 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,6 +48,8 @@ type API struct {
 	log  *slog.Logger
 	auth Authenticator
 	ops  []Op
+
+	module string // package of the operation being added
 }
 
 var hookOnce sync.Once
@@ -66,12 +70,15 @@ func New(version string, authn Authenticator, log *slog.Logger) *API {
 	cfg.DocsPath, cfg.SchemasPath, cfg.OpenAPIPath = "", "", "/openapi"
 	strict := huma.Format{Marshal: marshal, Unmarshal: unmarshalStrict}
 	cfg.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
-	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	a := &API{mux: mux, log: log, auth: authn}
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
+		return schemaName(t, hint, a.module)
+	})
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"session": {Type: "apiKey", In: "cookie", Name: auth.SessionCookie},
 		"key":     {Type: "http", Scheme: "bearer"},
 	}
-	a := &API{mux: mux, huma: humago.New(mux, cfg), log: log, auth: authn}
+	a.huma = humago.New(mux, cfg)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errNotFound) })
 	return a
 }
@@ -110,6 +117,7 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 		panic("api: operation " + op.ID + " needs roles, or Public, and not both")
 	}
 	a.ops = append(a.ops, op)
+	a.module = cmp.Or(reflect.TypeFor[I]().PkgPath(), reflect.TypeFor[O]().PkgPath())
 	decl := huma.Operation{
 		OperationID: op.ID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.About,
 		Tags: []string{op.Tag}, DefaultStatus: op.Status, MaxBodyBytes: op.MaxBody, SkipValidateBody: true,

@@ -10,14 +10,18 @@ import (
 
 // schemaName names the schema of a type in the OpenAPI document: its package and its name, coupon.Template is
 // CouponTemplate, because packages name their things without asking each other. A name that begins with that of its
-// package stands alone (coupon.Coupon is Coupon), as do the types of this package. hint names types without name.
-func schemaName(t reflect.Type, hint string) string {
+// package stands alone (coupon.Coupon is Coupon), as do the types of this package. hint names types without name, which
+// belong to the package module.
+func schemaName(t reflect.Type, hint, module string) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	name := t.Name()
 	if name == "" {
 		name = hint
+		if module != "" && hint != "" && !strings.ContainsAny(hint, ".[") {
+			name = module + "." + hint
+		}
 	} else if t.PkgPath() != "" {
 		name = t.PkgPath() + "." + name
 	}

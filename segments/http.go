@@ -74,12 +74,14 @@ func (h handlers) find(ctx context.Context, in *findInput) (*api.PageOutput[segm
 	return api.NewPage(views, in.Limit, func(v segmentView) string { return v.Code }), nil
 }
 
+type createBody struct {
+	Code string          `json:"code" validate:"required,max=64"`
+	Name string          `json:"name" validate:"required,max=200"`
+	Rule json.RawMessage `json:"rule" doc:"segment rule language"`
+}
+
 type createInput struct {
-	Body struct {
-		Code string          `json:"code" validate:"required,max=64"`
-		Name string          `json:"name" validate:"required,max=200"`
-		Rule json.RawMessage `json:"rule" doc:"segment rule language"`
-	}
+	Body createBody
 }
 
 func (h handlers) create(ctx context.Context, in *createInput) (*api.Body[segmentView], error) {
@@ -102,13 +104,15 @@ func (h handlers) get(ctx context.Context, in *codePath) (*api.Body[segmentView]
 	return &api.Body[segmentView]{Body: view(s)}, nil
 }
 
+type updateBody struct {
+	Version int64           `json:"version" validate:"required" doc:"the version that was read"`
+	Name    *string         `json:"name,omitempty" validate:"omitempty,max=200"`
+	Rule    json.RawMessage `json:"rule,omitempty"`
+}
+
 type updateInput struct {
 	codePath
-	Body struct {
-		Version int64           `json:"version" validate:"required" doc:"the version that was read"`
-		Name    *string         `json:"name,omitempty" validate:"omitempty,max=200"`
-		Rule    json.RawMessage `json:"rule,omitempty"`
-	}
+	Body updateBody
 }
 
 func (h handlers) update(ctx context.Context, in *updateInput) (*api.Body[segmentView], error) {
@@ -127,11 +131,13 @@ func (h handlers) update(ctx context.Context, in *updateInput) (*api.Body[segmen
 	return &api.Body[segmentView]{Body: view(s)}, nil
 }
 
+type archiveBody struct {
+	Version int64 `json:"version" validate:"required"`
+}
+
 type archiveInput struct {
 	codePath
-	Body struct {
-		Version int64 `json:"version" validate:"required"`
-	}
+	Body archiveBody
 }
 
 func (h handlers) archive(ctx context.Context, in *archiveInput) (*api.Body[segmentView], error) {
@@ -174,11 +180,13 @@ func (h handlers) explain(ctx context.Context, in *explainInput) (*api.Body[Expl
 	return &api.Body[Explanation]{Body: e}, nil
 }
 
+type previewBody struct {
+	Rule json.RawMessage `json:"rule" doc:"segment rule language"`
+	At   time.Time       `json:"at,omitzero" doc:"as of this time; default now"`
+}
+
 type previewInput struct {
-	Body struct {
-		Rule json.RawMessage `json:"rule" doc:"segment rule language"`
-		At   time.Time       `json:"at,omitzero" doc:"as of this time; default now"`
-	}
+	Body previewBody
 }
 
 func (h handlers) preview(ctx context.Context, in *previewInput) (*api.Body[Estimate], error) {

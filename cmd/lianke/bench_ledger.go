@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -165,10 +166,16 @@ func openLedgerAccounts(ctx context.Context, db *pg.Pool, l *ledger.Ledger) erro
 	for n := range ledgerAccounts {
 		accounts = append(accounts, ledger.Account{Code: ledgerAccount(n + 1), Lane: ledger.LaneSpread})
 	}
-	if err := pg.InTx(ctx, db, func(tx pgx.Tx) error {
-		return l.Open(ctx, tx, ledgerBook, "points", time.Now(), accounts...)
-	}); err != nil {
-		return err
+	for part := range slices.Chunk(accounts, 1000) {
+		if err := pg.InTx(ctx, db, func(tx pgx.Tx) error {
+			return l.Open(ctx, tx, ledgerBook, "points", time.Now(), part...)
+		}); err != nil {
+			return err
+		}
+		// An empty table's statistics would have the rest opened by scanning all of it for each.
+		if _, err := db.Exec(ctx, `ANALYZE core.ledger_accounts, core.ledger_balances`); err != nil {
+			return err
+		}
 	}
 	_, err := db.Exec(ctx, plainTablesSQL)
 	return err

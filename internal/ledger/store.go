@@ -60,7 +60,8 @@ const openBalancesSQL = `
 INSERT INTO core.ledger_balances (account_id, floor)
 SELECT a.id, w.floor
 FROM unnest(@codes::text[], @floors::bigint[]) AS w (code, floor)
-JOIN core.ledger_accounts a ON a.book = @book AND a.code = w.code
+JOIN core.ledger_accounts a ON a.code = w.code
+WHERE a.book = @book AND a.code = ANY(@codes)
 ORDER BY a.id
 ON CONFLICT ON CONSTRAINT ledger_balances_pkey DO NOTHING`
 

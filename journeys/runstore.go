@@ -2,13 +2,11 @@ package journeys
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
@@ -236,7 +234,7 @@ func saveRuns(ctx context.Context, tx pgx.Tx, added, changed []*live, slice int)
 		if slice >= 0 {
 			sql = updateSQLs[slice]
 		}
-		tag, err := probing(ctx, tx, sql, runArgs(changed, true))
+		tag, err := tx.Exec(ctx, sql, runArgs(changed, true))
 		if err != nil {
 			return fmt.Errorf("update runs: %w", err)
 		}
@@ -245,25 +243,4 @@ func saveRuns(ctx context.Context, tx pgx.Tx, added, changed []*live, slice int)
 		}
 	}
 	return nil
-}
-
-// Joins off and on around a statement, in one round trip with it.
-const (
-	probeOnly = `SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
-	probeDone = `SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
-)
-
-// probing executes a statement that joins a table with the rows of a batch by key. Left to itself the planner hashes the
-// whole table for every batch, which grows with the table; probing the index for each row does not.
-func probing(ctx context.Context, tx pgx.Tx, sql string, args pg.Args) (tag pgconn.CommandTag, err error) {
-	var b pgx.Batch
-	b.Queue(probeOnly)
-	b.Queue(sql, args)
-	b.Queue(probeDone)
-	results := tx.SendBatch(ctx, &b)
-	defer func() { err = errors.Join(err, results.Close()) }()
-	if _, err := results.Exec(); err != nil {
-		return tag, err
-	}
-	return results.Exec()
 }

@@ -48,7 +48,6 @@ type Server struct {
 
 	https, admin *http.Server
 	smtp         *smtp.Server
-	listeners    []net.Listener
 	stop         context.CancelFunc
 	running      sync.WaitGroup
 
@@ -114,7 +113,6 @@ func (s *Server) listen() error {
 		}
 		listeners[i] = l
 	}
-	s.listeners = listeners
 	s.route = provider.Route{
 		HTTPS: listeners[0].Addr().String(), Admin: listeners[1].Addr().String(),
 		SMTP: listeners[2].Addr().String(), SMTPS: listeners[3].Addr().String(),
@@ -152,12 +150,6 @@ func (s *Server) Close() error {
 		s.stop()
 		errs = append(errs, s.https.Close(), s.admin.Close())
 		if err := s.smtp.Close(); err != nil && !errors.Is(err, smtp.ErrServerClosed) {
-			errs = append(errs, err)
-		}
-	}
-	// go-smtp forgets a listener whose Serve had not begun when it was closed.
-	for _, l := range s.listeners {
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

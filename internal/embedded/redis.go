@@ -47,6 +47,13 @@ func (s *Stack) ensureRedis(ctx context.Context) (string, error) {
 		if errors.Is(err, errEnded) && ended == nil {
 			continue // it was dying when we joined
 		}
+		if errors.Is(err, errDeaf) {
+			// Its socket is gone, because the directory was removed under it. It holds nothing worth keeping.
+			if err := p.stopRedis(ctx); err != nil {
+				return "", err
+			}
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
@@ -54,7 +61,11 @@ func (s *Stack) ensureRedis(ctx context.Context) (string, error) {
 	}
 }
 
+// errDeaf says that a server we joined runs and does not answer.
+var errDeaf = errors.New("the server does not answer")
+
 func (p place) awaitRedis(ctx context.Context, ended <-chan struct{}) error {
+	began := time.Now()
 	err := poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		if p.pingRedis(ctx) == nil {
 			return true, nil
@@ -68,8 +79,12 @@ func (p place) awaitRedis(ctx context.Context, ended <-chan struct{}) error {
 			return false, nil
 		}
 		pids, err := p.redisPIDs()
-		if err == nil && len(pids) == 0 {
+		switch {
+		case err != nil:
+		case len(pids) == 0:
 			err = errEnded
+		case time.Since(began) > 10*time.Second:
+			err = errDeaf
 		}
 		return false, err
 	})

@@ -38,7 +38,7 @@ lint: ## gofmt and go vet
 	go vet ./...
 
 gen: ## write the generated files (docs, OpenAPI, golden files) anew
-	go run ./internal/embedded/stackrun go test -count=1 ./internal/config -update
+	go run ./internal/embedded/stackrun go test -count=1 ./internal/config ./cmd/lianke -run 'Document|OpenAPI' -update
 
 verify: gen ## fail when a generated file is not current
 	git diff --exit-code

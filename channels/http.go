@@ -52,8 +52,8 @@ type accountIn struct {
 
 type accountOut struct{ Body accountView }
 
-// messageView is a ledger row as the console sees it. It holds no personal data.
-type messageView struct {
+// MessageView is a ledger row as the console sees it. It holds no personal data.
+type MessageView struct {
 	Ref             string         `json:"ref"`
 	Member          string         `json:"birth"`
 	Account         string         `json:"account"`
@@ -75,8 +75,8 @@ type messageView struct {
 	Vars            map[string]any `json:"vars,omitempty"`
 }
 
-func viewMessage(m Message) messageView {
-	return messageView{
+func viewMessage(m Message) MessageView {
+	return MessageView{
 		m.Ref().String(), m.Birth.String(), m.Account, m.Channel, m.Lane, m.Template, m.TemplateVersion, m.Campaign, m.Journey, m.Node,
 		m.State, m.StateAt, m.Reason, m.Code, m.Attempts, m.PlannedAt, m.DueAt, m.HandedAt, m.Vars,
 	}
@@ -94,7 +94,7 @@ type messagesIn struct {
 
 type messagesOut struct {
 	Body struct {
-		Items      []messageView `json:"items"`
+		Items      []MessageView `json:"items"`
 		NextCursor string        `json:"next_cursor,omitempty"`
 	}
 }
@@ -105,7 +105,7 @@ type refIn struct {
 
 type messageOut struct {
 	Body struct {
-		messageView
+		MessageView
 		Content templates.Content `json:"content"`
 	}
 }
@@ -247,7 +247,7 @@ func messageRoutes(a *api.API, s *Service, op opFunc, roles []auth.Role) {
 		}
 		list, err := s.Find(ctx, q)
 		out := &messagesOut{}
-		out.Body.Items = make([]messageView, 0, len(list))
+		out.Body.Items = make([]MessageView, 0, len(list))
 		for _, m := range list {
 			out.Body.Items = append(out.Body.Items, viewMessage(m))
 		}
@@ -267,7 +267,7 @@ func messageRoutes(a *api.API, s *Service, op opFunc, roles []auth.Role) {
 		}
 		shown, err := s.Show(ctx, ref, auth.ScopeFrom(ctx).Reveal)
 		out := &messageOut{}
-		out.Body.messageView, out.Body.Content = viewMessage(shown.Message), shown.Content.Content
+		out.Body.MessageView, out.Body.Content = viewMessage(shown.Message), shown.Content.Content
 		return out, err
 	})
 	api.Add(a, op("resend-messages", http.MethodPost, "/messages/resend", "Send failed messages again, and only those", roles), func(ctx context.Context, in *resendIn) (*countOut, error) {

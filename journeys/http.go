@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/validate"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // Routes registers the operations of journeys.
@@ -45,7 +47,8 @@ func Routes(a *api.API, s *Service) {
 
 type handlers struct{ s *Service }
 
-type codePath struct {
+// CodePath is the path of operations on one item with a code.
+type CodePath struct {
 	Code string `path:"code" doc:"journey code"`
 }
 
@@ -101,7 +104,7 @@ type getOutput struct {
 }
 
 type getInput struct {
-	codePath
+	CodePath
 	Version int `query:"version" doc:"a published version instead of the draft"`
 }
 
@@ -117,7 +120,7 @@ func (h handlers) get(ctx context.Context, in *getInput) (*getOutput, error) {
 }
 
 type saveInput struct {
-	codePath
+	CodePath
 	Body struct {
 		Revision int             `json:"revision" validate:"gte=1"`
 		Document json.RawMessage `json:"document"`
@@ -130,7 +133,7 @@ func (h handlers) save(ctx context.Context, in *saveInput) (*infoOutput, error) 
 }
 
 type copyInput struct {
-	codePath
+	CodePath
 	Body struct {
 		Code string `json:"code" validate:"required,max=60"`
 	}
@@ -147,7 +150,7 @@ type checkOutput struct {
 	}
 }
 
-func (h handlers) check(ctx context.Context, in *codePath) (*checkOutput, error) {
+func (h handlers) check(ctx context.Context, in *CodePath) (*checkOutput, error) {
 	raw, err := h.s.Draft(ctx, in.Code, 0)
 	if err != nil {
 		return nil, err
@@ -159,7 +162,7 @@ func (h handlers) check(ctx context.Context, in *codePath) (*checkOutput, error)
 }
 
 type publishInput struct {
-	codePath
+	CodePath
 	Body struct {
 		Revision int  `json:"revision" validate:"gte=1"`
 		Plan     Plan `json:"plan,omitempty"`
@@ -177,8 +180,8 @@ func (h handlers) publish(ctx context.Context, in *publishInput) (*publishOutput
 	return &publishOutput{p}, err
 }
 
-func (h handlers) turn(do func(context.Context, string) (Info, error)) func(context.Context, *codePath) (*infoOutput, error) {
-	return func(ctx context.Context, in *codePath) (*infoOutput, error) {
+func (h handlers) turn(do func(context.Context, string) (Info, error)) func(context.Context, *CodePath) (*infoOutput, error) {
+	return func(ctx context.Context, in *CodePath) (*infoOutput, error) {
 		info, err := do(ctx, in.Code)
 		return &infoOutput{info}, err
 	}
@@ -190,7 +193,7 @@ type countOutput struct {
 	}
 }
 
-func (h handlers) retry(ctx context.Context, in *codePath) (*countOutput, error) {
+func (h handlers) retry(ctx context.Context, in *CodePath) (*countOutput, error) {
 	n, err := h.s.Retry(ctx, in.Code)
 	out := &countOutput{}
 	out.Body.Count = n
@@ -209,13 +212,13 @@ func (h handlers) pauseAll(ctx context.Context, in *pauseAllInput) (*struct{}, e
 
 type statusOutput struct{ Body Report }
 
-func (h handlers) status(ctx context.Context, in *codePath) (*statusOutput, error) {
+func (h handlers) status(ctx context.Context, in *CodePath) (*statusOutput, error) {
 	r, err := h.s.Status(ctx, in.Code)
 	return &statusOutput{r}, err
 }
 
 type figuresInput struct {
-	codePath
+	CodePath
 	From      time.Time `query:"from"`
 	To        time.Time `query:"to"`
 	ByCohort  bool      `query:"by_cohort" doc:"by Shanghai day of entry"`
@@ -242,7 +245,7 @@ type inFlightOutput struct {
 	}
 }
 
-func (h handlers) inFlight(ctx context.Context, in *codePath) (*inFlightOutput, error) {
+func (h handlers) inFlight(ctx context.Context, in *CodePath) (*inFlightOutput, error) {
 	items, err := h.s.InFlight(ctx, in.Code, 0)
 	out := &inFlightOutput{}
 	out.Body.Items = items
@@ -250,7 +253,7 @@ func (h handlers) inFlight(ctx context.Context, in *codePath) (*inFlightOutput, 
 }
 
 type startInput struct {
-	codePath
+	CodePath
 	Key  string `header:"Idempotency-Key" doc:"the same key begins the same runs once"`
 	Body struct {
 		Members []string        `json:"members" validate:"required,min=1,max=1000"`
@@ -267,11 +270,10 @@ func (h handlers) start(ctx context.Context, in *startInput) (*countOutput, erro
 	}
 	births := make([]member.Birth, len(in.Body.Members))
 	for i, text := range in.Body.Members {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return nil, ErrNoMember
+		var err error
+		if births[i], err = h.visible(ctx, text); err != nil {
+			return nil, err
 		}
-		births[i] = member.Birth(n)
 	}
 	n, err := h.s.engine.Start(ctx, in.Code, in.Key, births, in.Body.Props)
 	out := &countOutput{}
@@ -291,12 +293,29 @@ type runsOutput struct {
 }
 
 func (h handlers) runsOf(ctx context.Context, in *memberInput) (*runsOutput, error) {
-	n, err := strconv.ParseInt(in.Birth, 10, 64)
+	birth, err := h.visible(ctx, in.Birth)
 	if err != nil {
-		return nil, ErrNoMember
+		return nil, err
 	}
-	items, err := h.s.RunsOf(ctx, member.Birth(n), cmp.Or(in.Limit, 50))
+	items, err := h.s.RunsOf(ctx, birth, cmp.Or(in.Limit, 50))
 	out := &runsOutput{}
 	out.Body.Items = items
 	return out, err
+}
+
+// visible reads the number of a member or birth; one outside of the actor's scope does not exist.
+func (h handlers) visible(ctx context.Context, text string) (member.Birth, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, ErrNoMember
+	}
+	scope := auth.ScopeFrom(ctx)
+	if scope.All && scope.Associate == nil {
+		return member.Birth(n), nil // the use cases find out whether there is such a member
+	}
+	_, err = cluster.Within(ctx, h.s.db, scope, member.Birth(n))
+	if errors.Is(err, cluster.ErrUnknown) {
+		return 0, ErrNoMember
+	}
+	return member.Birth(n), err
 }

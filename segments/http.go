@@ -52,7 +52,8 @@ func view(s Segment) segmentView {
 		Size: s.Size, BuiltAt: s.BuiltAt, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt}
 }
 
-type codePath struct {
+// CodePath is the path of operations on one item with a code.
+type CodePath struct {
 	Code string `path:"code" doc:"segment code"`
 }
 
@@ -96,7 +97,7 @@ func (h handlers) create(ctx context.Context, in *createInput) (*api.Body[segmen
 	return &api.Body[segmentView]{Body: view(s)}, nil
 }
 
-func (h handlers) get(ctx context.Context, in *codePath) (*api.Body[segmentView], error) {
+func (h handlers) get(ctx context.Context, in *CodePath) (*api.Body[segmentView], error) {
 	s, err := h.s.Get(ctx, in.Code)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ type updateBody struct {
 }
 
 type updateInput struct {
-	codePath
+	CodePath
 	Body updateBody
 }
 
@@ -136,7 +137,7 @@ type archiveBody struct {
 }
 
 type archiveInput struct {
-	codePath
+	CodePath
 	Body archiveBody
 }
 
@@ -149,7 +150,7 @@ func (h handlers) archive(ctx context.Context, in *archiveInput) (*api.Body[segm
 }
 
 type membersInput struct {
-	codePath
+	CodePath
 	Cursor int64 `query:"cursor" minimum:"0"`
 	Limit  int   `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -163,7 +164,7 @@ func (h handlers) members(ctx context.Context, in *membersInput) (*api.PageOutpu
 }
 
 type explainInput struct {
-	codePath
+	CodePath
 	Birth int64     `path:"birth" minimum:"1" doc:"any birth of the member"`
 	At    time.Time `query:"at" doc:"as of this time; default now"`
 }

@@ -62,14 +62,15 @@ func (h handlers) audited(ctx context.Context, action, object string, detail map
 	})
 }
 
-type pageInput struct {
+// PageInput asks for one page of a list.
+type PageInput struct {
 	Cursor string `query:"cursor"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 
-func (p pageInput) limit() int { return min(cmp.Or(max(p.Limit, 0), 50), 200) }
+func (p PageInput) limit() int { return min(cmp.Or(max(p.Limit, 0), 50), 200) }
 
-func (h handlers) templates(ctx context.Context, in *pageInput) (*api.PageOutput[Template], error) {
+func (h handlers) templates(ctx context.Context, in *PageInput) (*api.PageOutput[Template], error) {
 	all, err := h.s.Templates(ctx, h.s.db, in.Cursor, in.limit()+1)
 	if err != nil {
 		return nil, err
@@ -77,11 +78,12 @@ func (h handlers) templates(ctx context.Context, in *pageInput) (*api.PageOutput
 	return api.NewPage(all, in.limit(), func(t Template) string { return t.Code }), nil
 }
 
-type codePath struct {
+// CodePath is the path of operations on one item with a code.
+type CodePath struct {
 	Code string `path:"code"`
 }
 
-func (h handlers) template(ctx context.Context, in *codePath) (*api.Body[Template], error) {
+func (h handlers) template(ctx context.Context, in *CodePath) (*api.Body[Template], error) {
 	t, err := h.s.Template(ctx, h.s.db, in.Code)
 	if err != nil {
 		return nil, err
@@ -98,7 +100,7 @@ func (h handlers) create(ctx context.Context, in *api.Body[Template]) (*api.Body
 }
 
 type updateInput struct {
-	codePath
+	CodePath
 	Body Template
 }
 
@@ -112,7 +114,7 @@ func (h handlers) update(ctx context.Context, in *updateInput) (*api.Body[Templa
 }
 
 type couponRecallInput struct {
-	codePath
+	CodePath
 	Body struct {
 		Codes []string `json:"codes,omitempty" doc:"only these; otherwise all unused ones"`
 	}
@@ -148,12 +150,13 @@ func (h handlers) costs(ctx context.Context, in *costsInput) (*api.PageOutput[Co
 	return api.NewPage(all, len(all), nil), nil
 }
 
-type memberPath struct {
+// MemberPath is the path of operations on a member: any birth of it.
+type MemberPath struct {
 	Birth string `path:"birth" doc:"the member's id, or any birth of it"`
 }
 
 // cluster finds the member of the path within the actor's scope.
-func (p memberPath) cluster(ctx context.Context, db pg.DB) (member.Birth, cluster.Cluster, error) {
+func (p MemberPath) cluster(ctx context.Context, db pg.DB) (member.Birth, cluster.Cluster, error) {
 	n, err := strconv.ParseInt(p.Birth, 10, 64)
 	if err != nil || n <= 0 {
 		return 0, cluster.Cluster{}, cluster.ErrUnknown.With("birth", p.Birth)
@@ -163,9 +166,9 @@ func (p memberPath) cluster(ctx context.Context, db pg.DB) (member.Birth, cluste
 }
 
 type couponsInput struct {
-	memberPath
+	MemberPath
 	State string `query:"state" doc:"issued, locked, used, expired or recalled"`
-	pageInput
+	PageInput
 }
 
 func (h handlers) coupons(ctx context.Context, in *couponsInput) (*api.PageOutput[Coupon], error) {
@@ -181,7 +184,7 @@ func (h handlers) coupons(ctx context.Context, in *couponsInput) (*api.PageOutpu
 }
 
 type couponIssueInput struct {
-	memberPath
+	MemberPath
 	IdempotencyKey string `header:"Idempotency-Key" doc:"up to 200 bytes of your choice; a repeated request with the same key changes nothing"`
 	Body           struct {
 		Template string `json:"template"`
@@ -222,7 +225,7 @@ func (h handlers) issue(ctx context.Context, in *couponIssueInput) (*couponIssue
 }
 
 // get shows a coupon to whoever may see its member; a bearer coupon to everybody who may look coupons up.
-func (h handlers) get(ctx context.Context, in *codePath) (*api.Body[Coupon], error) {
+func (h handlers) get(ctx context.Context, in *CodePath) (*api.Body[Coupon], error) {
 	c, err := h.s.Get(ctx, h.s.db, in.Code)
 	if err != nil {
 		return nil, err

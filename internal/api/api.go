@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -116,6 +117,13 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 	if op.Public == (len(op.Roles) > 0) {
 		panic("api: operation " + op.ID + " needs roles, or Public, and not both")
 	}
+	for _, t := range []reflect.Type{reflect.TypeFor[I](), reflect.TypeFor[O]()} {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous && !f.IsExported() {
+				panic("api: operation " + op.ID + " embeds " + f.Name + ", which huma does not see: export its type")
+			}
+		}
+	}
 	a.ops = append(a.ops, op)
 	a.module = cmp.Or(reflect.TypeFor[I]().PkgPath(), reflect.TypeFor[O]().PkgPath())
 	decl := huma.Operation{
@@ -126,6 +134,7 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 	decl.Middlewares = huma.Middlewares{keepRequest}
 	if !op.Public {
 		decl.Security = []map[string][]string{{"session": {}}, {"key": {}}}
+		decl.Extensions = map[string]any{"x-roles": mayCall(op)}
 		decl.Errors = append(decl.Errors, http.StatusUnauthorized, http.StatusForbidden)
 		decl.Middlewares = append(decl.Middlewares, a.requireRole(op))
 	}
@@ -149,9 +158,17 @@ func keepRequest(hc huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(hc, requestKey{}, r))
 }
 
+// mayCall are the roles that an operation lets in.
+func mayCall(op Op) []auth.Role {
+	if slices.Contains(op.Roles, auth.RoleAdmin) {
+		return op.Roles
+	}
+	return append([]auth.Role{auth.RoleAdmin}, op.Roles...)
+}
+
 // requireRole authenticates the request, checks the roles and puts the actor into its context.
 func (a *API) requireRole(op Op) func(huma.Context, func(huma.Context)) {
-	roles := append([]auth.Role{auth.RoleAdmin}, op.Roles...)
+	roles := mayCall(op)
 	return func(hc huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(hc)
 		actor, err := a.auth.Authenticate(r)

@@ -104,13 +104,20 @@ SELECT EXISTS (
     SELECT 1
     FROM member.births b
     JOIN member.members m ON m.id = b.root
-    WHERE b.birth = @birth AND (@all OR m.home_store = ANY(@stores)))`
+    WHERE b.birth = @birth
+      AND (@all OR m.home_store = ANY(@stores))
+      AND (@associate = '' OR m.attrs ->> 'associate' = @associate))`
 
 // Within returns the cluster of a birth if its member lies in the scope; a member outside of it is ErrUnknown, like one
 // that does not exist.
 func Within(ctx context.Context, db pg.DB, scope auth.Scope, birth member.Birth) (Cluster, error) {
 	var visible bool
-	if err := db.QueryRow(ctx, withinSQL, pg.Args{"birth": birth, "all": scope.All, "stores": scope.Stores}).Scan(&visible); err != nil {
+	associate := ""
+	if scope.Associate != nil {
+		associate = scope.Associate.String()
+	}
+	args := pg.Args{"birth": birth, "all": scope.All, "stores": scope.Stores, "associate": associate}
+	if err := db.QueryRow(ctx, withinSQL, args).Scan(&visible); err != nil {
 		return Cluster{}, fmt.Errorf("find member %s: %w", birth, err)
 	}
 	if !visible {

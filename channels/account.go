@@ -37,7 +37,7 @@ type Account struct {
 
 // AccountSettings are the pipeline's own settings of an account. Zero values mean the defaults.
 type AccountSettings struct {
-	RatePerSecond int    `json:"rate_per_second,omitempty"` // 0: no limit of ours
+	RatePerSecond int    `json:"rate_per_second,omitempty"` // over all shards, which share it equally; 0: no limit of ours
 	Connections   int    `json:"connections,omitempty"`     // calls of the sender at once, default 1: senders spread a batch over connections of their own
 	Batch         int    `json:"batch,omitempty"`           // messages per handover, default 500; up to three are in flight
 	MaxAttempts   int    `json:"max_attempts,omitempty"`    // default 6

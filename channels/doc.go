@@ -29,5 +29,7 @@
 // back exactly what was sent. Raw callbacks and account secrets are sealed under a key of this schema.
 //
 // Events out (activity log): message_sent, message_delivered, message_opened, message_clicked, message_failed,
-// account_followed, account_unfollowed.
+// account_followed, account_unfollowed. message_failed means that the provider refused a message or could not deliver it, with
+// the reason. What is held back before the provider is asked (suppressed, or failed for a reason of our own) logs nothing: the
+// ledger says why.
 package channels

@@ -189,7 +189,7 @@ func duplicateKey(m Message) string {
 func (d *decider) decide(m Message) {
 	st := d.standings[m.Birth]
 	f := Facts{
-		Channel: m.Channel, Lane: m.Lane, Campaign: m.Campaign, ExpiresAt: m.ExpiresAt,
+		Channel: m.Channel, Lane: m.Lane, Campaign: m.Campaign, Quiet: m.Quiet, ExpiresAt: m.ExpiresAt,
 		Identity: st.Identity != 0, Granted: st.Granted, Blocked: d.blocked[st.Identity],
 	}
 	slot := ""

@@ -95,6 +95,17 @@ const (
 	ReasonCanceledBy   Reason = "withdrawn"     // withdrawn by whoever planned it
 )
 
+// ours reports that a message failed for a reason of our own, before any provider was asked. That is no activity of the
+// member, just as a suppressed message is none.
+func (r Reason) ours() bool {
+	switch r {
+	case ReasonNoIdentity, ReasonNoTemplate, ReasonNoAccount, ReasonRenderFailed, ReasonCanceledBy:
+		return true
+	default:
+		return false
+	}
+}
+
 // Intent is a message somebody wants sent. SendKey names it for ever: the same key is planned once. Vars are the
 // template's variables and carry no personal data.
 type Intent struct {
@@ -107,6 +118,7 @@ type Intent struct {
 	Lane      Lane   // empty: the template's lane; a marketing template is never raised above it
 	Locale    string // empty: zh
 	Campaign  string // class for caps, such as a campaign's code
+	Quiet     Window // hours of the day in which this message waits, beside the account's; zero: none
 	Journey   string
 	Version   int
 	Node      string
@@ -166,6 +178,7 @@ type Message struct {
 	Locale          string
 	Lane            Lane
 	Campaign        string
+	Quiet           Window
 	Vars            map[string]any
 	Journey         string
 	JourneyVersion  int

@@ -19,10 +19,15 @@ type Policy struct {
 	Caps          []Cap
 }
 
-// Quiet hours are minutes of the Shanghai day; From > To crosses midnight, From = To is no quiet hours at all.
+// Window is a part of the day in minutes of Shanghai; From > To crosses midnight, From = To is no window at all.
+type Window struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// Quiet are an account's quiet hours and the lanes that keep them.
 type Quiet struct {
-	From  int    `json:"from"`
-	To    int    `json:"to"`
+	Window
 	Lanes []Lane `json:"lanes"`
 }
 
@@ -31,12 +36,32 @@ func DefaultQuiet(c Channel) Quiet {
 	if c == ChannelEmail {
 		return Quiet{}
 	}
-	return Quiet{From: 21 * 60, To: 8 * 60, Lanes: []Lane{LaneMarketing}}
+	return Quiet{Window: Window{From: 21 * 60, To: 8 * 60}, Lanes: []Lane{LaneMarketing}}
 }
 
-// until returns when the quiet hours that contain now end; ok is false outside of them.
-func (q Quiet) until(lane Lane, now time.Time) (end time.Time, ok bool) {
-	if q.From == q.To || !slices.Contains(q.Lanes, lane) {
+// until returns when the quiet hours that contain now end; ok is false outside of them. The message's own hours bind in
+// every lane: whoever planned it asked for them.
+func (q Quiet) until(lane Lane, own Window, now time.Time) (end time.Time, ok bool) {
+	windows := []Window{own}
+	if slices.Contains(q.Lanes, lane) {
+		windows = append(windows, q.Window)
+	}
+	// One window may end inside the other, hence the second round; hours that leave no minute of the day free never end,
+	// and the message is looked at again where they meet.
+	end = now
+	for range windows {
+		for _, w := range windows {
+			if until, inside := w.until(end); inside {
+				end, ok = until, true
+			}
+		}
+	}
+	return end, ok
+}
+
+// until returns when the window that contains now ends; ok is false outside of it.
+func (q Window) until(now time.Time) (end time.Time, ok bool) {
+	if q.From == q.To {
 		return end, false
 	}
 	local := now.In(clock.Shanghai)
@@ -107,6 +132,7 @@ type Facts struct {
 	Channel   Channel
 	Lane      Lane
 	Campaign  string
+	Quiet     Window // the message's own quiet hours
 	ExpiresAt time.Time
 	Identity  bool // the member has an address on the channel
 	Granted   bool // effective consent for the channel
@@ -162,7 +188,7 @@ func Decide(f Facts, p Policy, now time.Time) Decision {
 	case f.NeedGrant && f.Grants <= 0:
 		return suppress(ReasonNoGrant)
 	}
-	if end, quiet := p.Quiet.until(f.Lane, now); quiet {
+	if end, quiet := p.Quiet.until(f.Lane, f.Quiet, now); quiet {
 		return later(ReasonQuietHours, end)
 	}
 	if f.Lane == LaneMarketing {

@@ -85,6 +85,9 @@ func resultActivities(results []settled, now time.Time) []activity.Activity {
 		case StateAccepted:
 			out = append(out, messageActivity("message_sent", r.Message, "", now))
 		case StateFailed:
+			if r.reason.ours() {
+				continue // nobody was asked; the ledger says why
+			}
 			out = append(out, messageActivity("message_failed", r.Message, r.reason, now))
 		}
 	}

@@ -48,8 +48,8 @@ func (s *Service) send(ctx context.Context, b batch) []outcome {
 	}
 	conns := b.account.Settings.Connections
 	size := max(1, (len(ready)+conns-1)/conns)
-	if rate := b.account.Settings.RatePerSecond; rate > 0 {
-		size = min(size, max(1, rate/conns))
+	if rate := share(b.account.Settings); rate > 0 {
+		size = min(size, max(1, int(rate)/conns))
 	}
 	chunks := slices.Collect(slices.Chunk(ready, size))
 	next := make(chan []int, len(chunks))
@@ -61,7 +61,7 @@ func (s *Service) send(ctx context.Context, b batch) []outcome {
 	for range min(conns, len(chunks)) {
 		wg.Go(func() {
 			for c := range next {
-				s.sendChunk(ctx, b.account, sender, c, outgoing, out)
+				s.sendChunk(ctx, b, sender, c, outgoing, out)
 			}
 		})
 	}
@@ -71,10 +71,10 @@ func (s *Service) send(ctx context.Context, b batch) []outcome {
 
 // sendChunk sends some messages of a batch and writes their results into out. A sender that panics leaves their outcome
 // unknown.
-func (s *Service) sendChunk(ctx context.Context, a Account, sender Sender, which []int, outgoing []Outgoing, out []outcome) {
+func (s *Service) sendChunk(ctx context.Context, b batch, sender Sender, which []int, outgoing []Outgoing, out []outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.ErrorContext(ctx, "sender panicked", "account", a.Code, "panic", fmt.Sprint(r))
+			s.log.ErrorContext(ctx, "sender panicked", "account", b.account.Code, "panic", fmt.Sprint(r))
 			for _, i := range which {
 				if out[i].Outcome == "" {
 					out[i].Result = Result{Outcome: OutcomeUnknown, Reason: ReasonUnreadable}
@@ -86,7 +86,7 @@ func (s *Service) sendChunk(ctx context.Context, a Account, sender Sender, which
 	for j, i := range which {
 		part[j] = outgoing[i]
 	}
-	if err := s.limits.wait(ctx, a.Code, a.Settings.RatePerSecond, len(part)); err != nil {
+	if err := s.limits.wait(ctx, b.account, b.shard, len(part)); err != nil {
 		for _, i := range which {
 			out[i].Result = Result{Outcome: OutcomeRetry, Reason: ReasonCanceled}
 		}

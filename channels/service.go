@@ -97,6 +97,9 @@ func (s *Service) Plan(ctx context.Context, tx pgx.Tx, intents []Intent) error {
 		if in.Birth <= 0 || in.SendKey == (Intent{}).SendKey {
 			return ErrIntent.WithFields(field(fmt.Sprintf("[%d]", i), "required", "缺少会员或发送键", "birth and send key are required", "请补全", "fill them in"))
 		}
+		if q := in.Quiet; min(q.From, q.To) < 0 || max(q.From, q.To) > 24*60 {
+			return ErrIntent.WithFields(field(fmt.Sprintf("[%d].quiet", i), "range", "静默时段须在 0 到 1440 分钟之间", "quiet hours are minutes from 0 to 1440", "请更正", "correct them"))
+		}
 		p := planned{Intent: in, state: StatePlanned}
 		account, ok := pick(accounts, in.Account, in.Channel)
 		if ok {

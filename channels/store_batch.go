@@ -16,15 +16,16 @@ import (
 
 const insertPlannedSQL = `
 INSERT INTO channels.messages (birth, id, send_key, account, channel, template, template_version, locale, lane, campaign,
-    vars, journey, journey_version, node, run, planned_at, due_at, expires_at, state, state_at, reason)
+    vars, journey, journey_version, node, run, quiet_from, quiet_to, planned_at, due_at, expires_at, state, state_at, reason)
 SELECT birth, id, send_key, account, channel, template, template_version, locale, lane, campaign,
-    vars::jsonb, journey, journey_version, node, run, @now, CASE WHEN state = 'planned' THEN due_at END, expires_at, state, @now, reason
+    vars::jsonb, journey, journey_version, node, run, quiet_from, quiet_to, @now, CASE WHEN state = 'planned' THEN due_at END, expires_at, state, @now, reason
 FROM unnest(@births::bigint[], @ids::bigint[], @send_keys::uuid[], @accounts::text[], @channels::text[], @templates::text[],
         @template_versions::int[], @locales::text[], @lanes::text[], @campaigns::text[], @vars::text[], @journeys::text[],
-        @journey_versions::int[], @nodes::text[], @runs::text[], @dues::timestamptz[], @expires::timestamptz[],
+        @journey_versions::int[], @nodes::text[], @runs::text[], @quiet_froms::smallint[],
+        @quiet_tos::smallint[], @dues::timestamptz[], @expires::timestamptz[],
         @states::text[], @reasons::text[])
     AS t (birth, id, send_key, account, channel, template, template_version, locale, lane, campaign, vars, journey,
-        journey_version, node, run, due_at, expires_at, state, reason)
+        journey_version, node, run, quiet_from, quiet_to, due_at, expires_at, state, reason)
 ON CONFLICT ON CONSTRAINT messages_pkey DO NOTHING`
 
 func (store) insertPlanned(ctx context.Context, tx pgx.Tx, rows []planned, now time.Time) error {
@@ -33,6 +34,7 @@ func (store) insertPlanned(ctx context.Context, tx pgx.Tx, rows []planned, now t
 		births, ids                         = make([]int64, n), make([]int64, n)
 		keys                                = make([]id.UUID, n)
 		versions, journeyVersions           = make([]int, n), make([]int, n)
+		quietFroms, quietTos                = make([]int16, n), make([]int16, n)
 		dues, expires                       = make([]time.Time, n), make([]time.Time, n)
 		accounts, channels, templates       = make([]string, n), make([]string, n), make([]string, n)
 		locales, lanes, campaigns, vars     = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
@@ -58,12 +60,13 @@ func (store) insertPlanned(ctx context.Context, tx pgx.Tx, rows []planned, now t
 		accounts[i], channels[i], templates[i], versions[i] = r.Account, string(r.Channel), r.Template, r.version
 		locales[i], lanes[i], campaigns[i], vars[i] = r.Locale, string(r.Lane), r.Campaign, string(raw)
 		journeys[i], journeyVersions[i], nodes[i], runs[i] = r.Journey, r.Version, r.Node, r.Run
+		quietFroms[i], quietTos[i] = int16(r.Quiet.From), int16(r.Quiet.To)
 		dues[i], expires[i], states[i], whys[i] = r.At, r.ExpiresAt, string(r.state), string(r.reason)
 	}
 	_, err := tx.Exec(ctx, insertPlannedSQL, pg.Args{
 		"births": births, "ids": ids, "send_keys": keys, "accounts": accounts, "channels": channels, "templates": templates,
 		"template_versions": versions, "locales": locales, "lanes": lanes, "campaigns": campaigns, "vars": vars,
-		"journeys": journeys, "journey_versions": journeyVersions, "nodes": nodes, "runs": runs, "dues": dues,
+		"journeys": journeys, "journey_versions": journeyVersions, "nodes": nodes, "runs": runs, "quiet_froms": quietFroms, "quiet_tos": quietTos, "dues": dues,
 		"expires": expires, "states": states, "reasons": whys, "now": now,
 	})
 	if err != nil {
@@ -75,7 +78,7 @@ func (store) insertPlanned(ctx context.Context, tx pgx.Tx, rows []planned, now t
 // One lane at a time: the index then serves exactly the due rows in due order, however many wait for later.
 const claimSQL = `
 SELECT birth, id, send_key, account, channel, template, template_version, locale, lane, campaign, vars, journey,
-    journey_version, node, run, expires_at, attempts
+    journey_version, node, run, quiet_from, quiet_to, expires_at, attempts
 FROM channels.messages
 WHERE account = @account AND priority = @priority AND due_at <= @now AND mod(birth, @shards) = @shard
 ORDER BY due_at
@@ -94,7 +97,8 @@ func (store) claim(ctx context.Context, tx pgx.Tx, account string, shard int, s 
 		out, err = pgx.AppendRows(out, rows, func(row pgx.CollectableRow) (Message, error) {
 			m := Message{State: StatePlanned}
 			err := row.Scan(&m.Birth, &m.ID, &m.SendKey, &m.Account, &m.Channel, &m.Template, &m.TemplateVersion, &m.Locale, &m.Lane,
-				&m.Campaign, &m.Vars, &m.Journey, &m.JourneyVersion, &m.Node, &m.Run, &m.ExpiresAt, &m.Attempts)
+				&m.Campaign, &m.Vars, &m.Journey, &m.JourneyVersion, &m.Node, &m.Run, &m.Quiet.From, &m.Quiet.To,
+				&m.ExpiresAt, &m.Attempts)
 			return m, err
 		})
 		if err != nil {

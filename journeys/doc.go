@@ -45,5 +45,7 @@
 //
 // A panic or an error in one run takes its walk back and tries again after 1, 4, 16 and 64 minutes; then the run is
 // quarantined and shown by Status. An adapter that refuses a batch makes the engine halve it until the member at fault is
-// alone. Lost leases and conflicts drop the transaction. Webhooks are delivered after the commit, at least once.
+// alone. Lost leases and conflicts drop the transaction. Webhooks are delivered after the commit, at least once, in
+// up to eight attempts over some days; they are signed (Signature), follow no redirect, and reach private addresses only where
+// the installation allows it.
 package journeys

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lianke/lianke/internal/egress"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/journeys"
@@ -117,18 +119,19 @@ func TestWebhooksAreDeliveredWithTheirKey(t *testing.T) {
 	m := b.members(1)
 	var mu sync.Mutex
 	keys := map[string]int{}
-	fail := true
+	fail, signed := true, false
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		body, _ := io.ReadAll(r.Body)
+		signed = r.Header.Get(journeys.SignatureHeader) == journeys.Signature([]byte("secret"), b.clock.Now(), body)
 		keys[r.Header.Get("Idempotency-Key")+" "+string(body)]++
 		if fail {
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}))
 	t.Cleanup(server.Close)
-	caller := journeys.NewCaller(b.db, b.clock, server.Client())
+	caller := journeys.NewCaller(b.db, b.clock, egress.New(egress.Options{Private: true}), []byte("secret"))
 	out := b.world.outside()
 	out.Webhooks = caller
 	b.engine = b.engineWith(out, "engine-1", 0)
@@ -152,11 +155,38 @@ func TestWebhooksAreDeliveredWithTheirKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 	require.Len(t, keys, 1, "the same key and body each time")
+	require.True(t, signed)
 	runID, err := id.Parse(b.runs(m[0])[0].ID)
 	require.NoError(t, err)
 	for k := range keys {
 		require.Contains(t, k, journeys.EffectKey(runID, "h1", 1).String())
 	}
+
+	// Without leave for the private network, and with a body that is too large, nothing is called.
+	calls := []journeys.Webhook{
+		{Origin: journeys.Origin{Journey: "j", Node: "h1", Birth: m[0], At: b.clock.Now()}, Key: id.New(), URL: server.URL},
+		{Origin: journeys.Origin{Journey: "j", Node: "h1", Birth: m[0], At: b.clock.Now()}, Key: id.New(), URL: server.URL, Payload: map[string]any{"x": strings.Repeat("x", 300_000)}},
+	}
+	require.NoError(t, pg.InTx(t.Context(), b.db, func(tx pgx.Tx) error { return caller.Queue(t.Context(), tx, calls) }))
+	n, err = journeys.NewCaller(b.db, b.clock, egress.New(egress.Options{}), []byte("secret")).Deliver(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Len(t, keys, 1)
+	why := map[string]string{}
+	for _, c := range calls {
+		var status, reason string
+		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT status, error FROM journeys.webhooks WHERE key = $1`, c.Key).Scan(&status, &reason))
+		why[status] = reason
+	}
+	require.Contains(t, why["pending"], "not a public address")
+	require.Contains(t, why["failed"], "larger than")
+}
+
+// The signature is a contract with those who verify it.
+func TestWebhookSignature(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "t=1700000000,v1=d36d6ce71da26cb3ead69e45b2a02790c45c5d2a1513de8b1c72748922dd8747",
+		journeys.Signature([]byte("secret"), time.Unix(1700000000, 0), []byte(`{"n":1}`)))
 }
 
 func TestHoldoutsGetNothingAndAreCompared(t *testing.T) {

@@ -3,10 +3,15 @@ package journeys
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,22 +24,40 @@ import (
 )
 
 // Caller queues webhook calls with the step that makes them and delivers them after the commit: at least once, with the
-// effect's key in the Idempotency-Key header, so that the other side can tell a repetition.
+// effect's key in the Idempotency-Key header, so that the other side can tell a repetition, and signed (see Signature).
 type Caller struct {
-	db    *pg.Pool
-	clock clock.Clock
-	http  *http.Client
+	db     *pg.Pool
+	clock  clock.Clock
+	http   *http.Client
+	secret []byte
 }
 
-// NewCaller returns a Caller that sends through the client, which decides what may be reached.
-func NewCaller(db *pg.Pool, clk clock.Clock, client *http.Client) *Caller {
-	return &Caller{db: db, clock: clk, http: client}
+// NewCaller returns a Caller that sends through the client, which decides what may be reached, and signs with the secret.
+func NewCaller(db *pg.Pool, clk clock.Clock, client *http.Client, secret []byte) *Caller {
+	return &Caller{db: db, clock: clk, http: client, secret: secret}
+}
+
+// SignatureHeader carries the Signature of a call.
+const SignatureHeader = "Lianke-Signature"
+
+// Signature proves that a call comes from this installation: "t=SECONDS,v1=HEX", where HEX is the HMAC-SHA256 under the
+// secret over SECONDS, a dot and the body. Whoever receives it computes the same and refuses times that are minutes old.
+func Signature(secret []byte, at time.Time, body []byte) string {
+	seconds := strconv.FormatInt(at.Unix(), 10)
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(seconds))
+	mac.Write([]byte{'.'})
+	mac.Write(body)
+	return "t=" + seconds + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 const (
 	webhookBatch    = 50
 	webhookAttempts = 8
 	webhookTimeout  = 10 * time.Second
+	// maxWebhook bounds the body of a call; a longer one fails for good. maxAnswer bounds what is read of the answer.
+	maxWebhook = 256 << 10
+	maxAnswer  = 64 << 10
 	// webhookClaim is for how long a batch is set aside while it is being delivered; a process that dies leaves its
 	// batch to the next after that time.
 	webhookClaim = 2 * time.Minute
@@ -111,7 +134,7 @@ func (c *Caller) Deliver(ctx context.Context) (int, error) {
 			if err := c.post(ctx, w); err != nil {
 				// 1, 4, 16 … minutes, at most a day.
 				status, due, reason = "pending", now.Add(min(time.Minute<<(2*(w.Attempts-1)), 24*time.Hour)), truncate(err.Error(), 300)
-				if w.Attempts >= webhookAttempts {
+				if w.Attempts >= webhookAttempts || errors.Is(err, errWebhookSize) {
 					status = "failed"
 				}
 			}
@@ -124,7 +147,12 @@ func (c *Caller) Deliver(ctx context.Context) (int, error) {
 	return len(calls), g.Wait()
 }
 
+var errWebhookSize = fmt.Errorf("the body is larger than %d bytes", maxWebhook)
+
 func (c *Caller) post(ctx context.Context, w call) error {
+	if len(w.Payload) > maxWebhook {
+		return errWebhookSize
+	}
 	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(w.Payload))
@@ -133,12 +161,14 @@ func (c *Caller) post(ctx context.Context, w call) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", w.Key.String())
+	req.Header.Set(SignatureHeader, Signature(c.secret, c.clock.Now(), w.Payload))
+	req.Header.Set("User-Agent", "lianke")
 	res, err := c.http.Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer))
 	if res.StatusCode >= 300 {
 		return fmt.Errorf("answer %s", res.Status)
 	}

@@ -22,7 +22,7 @@ import (
 func journeyCommand() command {
 	return command{
 		name:  "journey",
-		args:  "list|status|simulate|publish|pause|resume|archive|export|import …",
+		args:  "list|status|simulate|publish|pause|resume|archive|export|import|webhook-secret …",
 		about: "rehearse, publish and watch journeys",
 		run:   journey,
 	}
@@ -47,6 +47,7 @@ func journeyVerbs() []journeyVerb {
 		{"pause", "CODE|all", "stop", 1, (*journeyRun).pause},
 		{"resume", "CODE|all", "go on", 1, (*journeyRun).resume},
 		{"archive", "CODE", "end for good, with all runs", 1, (*journeyRun).archive},
+		{"webhook-secret", "", "print the secret that signs webhook calls", 0, (*journeyRun).webhookSecret},
 	}
 }
 
@@ -142,6 +143,11 @@ func (j *journeyRun) print(v any, readable func(w io.Writer)) error {
 	tw := tabwriter.NewWriter(j.c.out, 0, 0, 2, ' ', 0)
 	readable(tw)
 	return tw.Flush()
+}
+
+func (j *journeyRun) webhookSecret(context.Context) error {
+	secret := string(j.app.webhookSecret())
+	return j.print(map[string]any{"webhook_secret": secret}, func(w io.Writer) { fmt.Fprintln(w, secret) })
 }
 
 func (j *journeyRun) list(ctx context.Context) error {

@@ -5,13 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"os"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/channels"
 	"github.com/lianke/lianke/commerce/coupon"
+	"github.com/lianke/lianke/internal/egress"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/journeys"
@@ -22,7 +22,7 @@ import (
 
 // wireJourneys constructs journeys on the modules that their effects go to.
 func (a *app) wireJourneys(rules *segments.Service, pts *points.Service, coupons journeys.Coupons) {
-	caller := journeys.NewCaller(a.db, a.clock, http.DefaultClient)
+	caller := journeys.NewCaller(a.db, a.clock, egress.New(egress.Options{Private: a.cfg.WebhookPrivate}), a.webhookSecret())
 	out := journeys.Outside{Messenger: messenger{a.channels}, Coupons: coupons, Points: pointsOf{pts},
 		Profiles: journeys.ProfileWriter{Profile: a.profile}, Tasks: journeys.TaskBook{}, Webhooks: caller}
 	engine := journeys.NewEngine(journeys.Config{DB: a.db, Clock: a.clock, Log: a.log, Feed: a.activity,
@@ -31,6 +31,13 @@ func (a *app) wireJourneys(rules *segments.Service, pts *points.Service, coupons
 	journeys.Routes(a.api, a.journeys)
 	a.loop("journeys", "journey engine", engine.Run)
 	a.loop("journeys", "journey webhooks", caller.Run)
+}
+
+// webhookSecret signs the webhooks of this installation; it follows from the master key, so it needs no keeping of its own
+// and is in every backup. `lianke journey webhook-secret` prints it for those who verify.
+func (a *app) webhookSecret() []byte {
+	one, two := a.ring.Token("webhook secret", "1"), a.ring.Token("webhook secret", "2")
+	return []byte(hex.EncodeToString(append(one[:], two[:]...)))
 }
 
 // processName tells this process from all others, those before it on this machine included.
@@ -50,6 +57,9 @@ func (m messenger) Plan(ctx context.Context, tx pgx.Tx, messages []journeys.Mess
 		intents[i] = channels.Intent{SendKey: x.SendKey, Birth: x.Birth, Channel: channels.Channel(x.Channel), Account: x.Account,
 			Template: x.Template, Vars: x.Vars, Lane: channels.Lane(x.Lane), Campaign: x.Caps, Journey: x.Journey, Version: x.Version,
 			Node: x.Node, Run: x.Run.String(), At: x.At}
+		if q := x.QuietHours; q != nil {
+			intents[i].Quiet = channels.Window{From: int(q.From), To: int(q.To)}
+		}
 	}
 	return m.channels.Plan(ctx, tx, intents)
 }

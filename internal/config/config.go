@@ -38,6 +38,8 @@ type Config struct {
 	MailAddr string `env:"MAIL_ADDR" doc:"Where bounces, complaints and unsubscribe mails are taken by SMTP; the MX of the mail accounts' domain leads here. Empty: nowhere."`
 	Sandbox  string `env:"SANDBOX" doc:"Route file written by lianke sandbox: all messages go to the local stand-ins of the providers, none leaves the machine. Empty: the real providers."`
 
+	WebhookPrivate bool `env:"WEBHOOK_PRIVATE" envDefault:"false" doc:"Let webhooks of journeys call addresses of the private network and of this machine."`
+
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR."`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"json" doc:"json, or text for people."`
 

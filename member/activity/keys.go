@@ -92,7 +92,7 @@ func Specs() []KeySpec {
 		{KeyMessageDelivered, "a message arrived 消息已送达", message},
 		{KeyMessageOpened, "opened a message 消息已打开", message},
 		{KeyMessageClicked, "followed a link of a message 消息已点击", message},
-		{KeyMessageFailed, "a message was refused or lost 消息失败", message},
+		{KeyMessageFailed, "the provider refused a message or could not deliver it; reason says why. What is held back before the provider is asked (consent, caps, quiet hours, no address) logs nothing 消息失败", message},
 		{KeyAccountFollowed, "followed an account 关注", account},
 		{KeyAccountUnfollowed, "unfollowed an account 取消关注", account},
 		{KeySegmentEntered, "entered a segment 进入人群", segment},

@@ -145,6 +145,9 @@ func (a *app) wire(context.Context) error {
 	if err := a.wireMembers(); err != nil {
 		return err
 	}
+	answers := api.NewIdempotency(a.db, a.clock, a.ring)
+	a.api.KeepAnswers(answers)
+	a.jobs.Every("kept answers", time.Hour, answers.Forget)
 	a.wireIngest()
 	if err := a.wireChannels(); err != nil {
 		return err

@@ -206,6 +206,10 @@ func (h handlers) issue(ctx context.Context, in *couponIssueInput) (*couponIssue
 	if in.Body.Reason == "" {
 		return nil, invalid("reason", "请填写原因", "give a reason")
 	}
+	by, err := auth.ActorFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
 	birth, _, err := in.cluster(ctx, h.s.db)
 	if err != nil {
 		return nil, err
@@ -214,7 +218,7 @@ func (h handlers) issue(ctx context.Context, in *couponIssueInput) (*couponIssue
 	detail := map[string]any{"template": in.Body.Template, "reason": in.Body.Reason}
 	return out, h.audited(ctx, "coupon.issued", "member/"+birth.String(), detail, func(tx pgx.Tx) error {
 		results, err := h.s.Issue(ctx, tx, []Issue{{
-			Key: id.Derived("api", "coupon.issue", in.IdempotencyKey), Birth: birth, Template: in.Body.Template, At: h.s.clock.Now(), Source: "console",
+			Key: id.Derived("api", "coupon.issue", by.ID.String(), in.IdempotencyKey), Birth: birth, Template: in.Body.Template, At: h.s.clock.Now(), Source: "console",
 		}})
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -49,6 +50,8 @@ type API struct {
 	log  *slog.Logger
 	auth Authenticator
 	ops  []Op
+
+	answers *Idempotency // nil: Idempotency-Key is left to the operations
 
 	module string // package of the operation being added
 }
@@ -137,6 +140,9 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 		decl.Extensions = map[string]any{"x-roles": mayCall(op)}
 		decl.Errors = append(decl.Errors, http.StatusUnauthorized, http.StatusForbidden)
 		decl.Middlewares = append(decl.Middlewares, a.requireRole(op))
+		if op.Method == http.MethodPost {
+			decl.Middlewares = append(decl.Middlewares, a.idempotent(op))
+		}
 	}
 	huma.Register(a.huma, decl, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
@@ -149,7 +155,26 @@ func Add[I, O any](a *API, op Op, fn func(ctx context.Context, in *I) (*O, error
 		}
 		return out, nil
 	})
+	if op.Method == http.MethodPost && !op.Public {
+		describeIdempotency(a.huma.OpenAPI().Paths[op.Path].Post)
+	}
 	describeLimits(a.huma.OpenAPI().Components.Schemas)
+}
+
+const defaultMaxBody = 1 << 20 // huma's
+
+// describeIdempotency documents the header that every POST operation takes.
+func describeIdempotency(op *huma.Operation) {
+	for _, p := range op.Parameters {
+		if p.In == "header" && strings.EqualFold(p.Name, idempotencyHeader) {
+			return
+		}
+	}
+	most := maxIdempotencyKey
+	op.Parameters = append(op.Parameters, &huma.Param{
+		Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
+		Description: "A repetition within 24 hours with the same key and content gets the first answer, with Idempotency-Replayed: true.",
+	})
 }
 
 // keepRequest lets handlers reach the HTTP request through Request.

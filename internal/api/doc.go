@@ -12,4 +12,7 @@
 //
 // Bodies are JSON, at most 1 MB unless the operation says otherwise; unknown fields are refused. Cross-origin browser
 // requests that change something are refused (http.CrossOriginProtection).
+//
+// POST operations take an Idempotency-Key: a repetition with the same key and content gets the first success again for 24
+// hours, other content is refused (idempotency.go, core.idempotency).
 package api

@@ -175,12 +175,16 @@ type Idempotent struct {
 	IdempotencyKey string `header:"Idempotency-Key" doc:"up to 200 bytes of your choice; a repeated request with the same key changes nothing"`
 }
 
-// UUID is the key of the move that the request causes.
-func (i Idempotent) UUID(op string) (id.UUID, error) {
+// UUID is the key of the move that the request causes; different actors may choose the same key.
+func (i Idempotent) UUID(ctx context.Context, op string) (id.UUID, error) {
+	by, err := auth.ActorFrom(ctx)
+	if err != nil {
+		return id.UUID{}, err
+	}
 	if i.IdempotencyKey == "" || len(i.IdempotencyKey) > 200 {
 		return id.UUID{}, invalid("Idempotency-Key", "缺少 Idempotency-Key 请求头", "give an Idempotency-Key header of 1 to 200 bytes")
 	}
-	return id.Derived("api", op, i.IdempotencyKey), nil
+	return id.Derived("api", op, by.ID.String(), i.IdempotencyKey), nil
 }
 
 type moveBody struct {
@@ -231,7 +235,7 @@ func (h handlers) byHand(ctx context.Context, in *pointsMoveInput, op string) (m
 	if in.Body.Reason == "" {
 		return 0, id.UUID{}, invalid("reason", "请填写原因", "give a reason")
 	}
-	key, err := in.UUID(op)
+	key, err := in.UUID(ctx, op)
 	if err != nil {
 		return 0, id.UUID{}, err
 	}
@@ -282,16 +286,16 @@ type pointsUndoInput struct {
 	}
 }
 
-func (in *pointsUndoInput) keys(op string) (of, key id.UUID, err error) {
+func (in *pointsUndoInput) keys(ctx context.Context, op string) (of, key id.UUID, err error) {
 	if of, err = id.Parse(in.Key); err != nil {
 		return of, key, ErrNoMove.With("key", in.Key)
 	}
-	key, err = in.UUID(op)
+	key, err = in.UUID(ctx, op)
 	return of, key, err
 }
 
 func (h handlers) refund(ctx context.Context, in *pointsUndoInput) (*pointsMoveOutput, error) {
-	of, key, err := in.keys("points.refund")
+	of, key, err := in.keys(ctx, "points.refund")
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +309,7 @@ func (h handlers) refund(ctx context.Context, in *pointsUndoInput) (*pointsMoveO
 }
 
 func (h handlers) revoke(ctx context.Context, in *pointsUndoInput) (*pointsMoveOutput, error) {
-	of, key, err := in.keys("points.revoke")
+	of, key, err := in.keys(ctx, "points.revoke")
 	if err != nil {
 		return nil, err
 	}

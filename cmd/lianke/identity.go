@@ -18,6 +18,7 @@ import (
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 	"github.com/lianke/lianke/member/identity"
 )
 
@@ -99,7 +100,7 @@ func identityShow(ctx context.Context, c console, app *app, f identityFlags, who
 	if err != nil {
 		return err
 	}
-	cl, err := app.graph.Cluster(ctx, app.db, birth)
+	cl, err := cluster.Get(ctx, app.db, birth)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
-// Package cluster reads and locks the births of members in bulk, for the facts that hang on births. It owns no tables: it
-// reads member.births and locks member.members, which member/identity keeps.
+// Package cluster is the one way to read which births are one member and to lock it, for the facts that hang on births. It
+// owns no tables: it reads member.births and locks member.members, which member/identity keeps.
 //
-// Lock order: rows of member.members in the order of ids, before any row of a fact. Merge and split take the same locks,
-// so a cluster does not change while its member is locked.
+// Lock order in a transaction: what member/identity locks (Observe, Merge, Split; see there) comes first; then Lock, once
+// and for all members concerned, which takes their rows of member.members in the order of ids; then rows of facts. Merge
+// and split take the same rows, so a cluster does not change while its member is locked: whatever counts over a member
+// (balances, limits, enrolment) is read after Lock, under the clusters that it returns.
 package cluster
 
 import (
@@ -43,6 +45,60 @@ func Of(ctx context.Context, db pg.DB, births []member.Birth) (map[member.Birth]
 	out, err := collect(rows, len(births))
 	if err != nil {
 		return nil, fmt.Errorf("read clusters: %w", err)
+	}
+	return out, nil
+}
+
+// Get returns the cluster of a birth, or ErrUnknown.
+func Get(ctx context.Context, db pg.DB, birth member.Birth) (Cluster, error) {
+	all, err := Of(ctx, db, []member.Birth{birth})
+	if err != nil {
+		return Cluster{}, err
+	}
+	c, ok := all[birth]
+	if !ok {
+		return Cluster{}, ErrUnknown.With("birth", birth)
+	}
+	return c, nil
+}
+
+const rootsSQL = `
+SELECT birth, root
+FROM member.births
+WHERE birth = ANY(@births)`
+
+// Roots returns only the member of each birth; births that do not exist are missing from the result.
+func Roots(ctx context.Context, db pg.DB, births []member.Birth) (map[member.Birth]member.ID, error) {
+	rows, err := db.Query(ctx, rootsSQL, pg.Args{"births": births})
+	if err != nil {
+		return nil, fmt.Errorf("read roots: %w", err)
+	}
+	out := make(map[member.Birth]member.ID, len(births))
+	var birth member.Birth
+	var root member.ID
+	if _, err := pgx.ForEachRow(rows, []any{&birth, &root}, func() error { out[birth] = root; return nil }); err != nil {
+		return nil, fmt.Errorf("read roots: %w", err)
+	}
+	return out, nil
+}
+
+const birthsSQL = `
+SELECT root, birth
+FROM member.births
+WHERE root = ANY(@roots)
+ORDER BY root, birth`
+
+// Births returns the births of each member in ascending order; members that do not exist are missing from the result.
+func Births(ctx context.Context, db pg.DB, roots []member.ID) (map[member.ID][]member.Birth, error) {
+	rows, err := db.Query(ctx, birthsSQL, pg.Args{"roots": roots})
+	if err != nil {
+		return nil, fmt.Errorf("read births: %w", err)
+	}
+	out := make(map[member.ID][]member.Birth, len(roots))
+	var root member.ID
+	var birth member.Birth
+	if _, err := pgx.ForEachRow(rows, []any{&root, &birth}, func() error { out[root] = append(out[root], birth); return nil }); err != nil {
+		return nil, fmt.Errorf("read births: %w", err)
 	}
 	return out, nil
 }
@@ -123,9 +179,5 @@ func Within(ctx context.Context, db pg.DB, scope auth.Scope, birth member.Birth)
 	if !visible {
 		return Cluster{}, ErrUnknown.With("birth", birth)
 	}
-	all, err := Of(ctx, db, []member.Birth{birth})
-	if err != nil {
-		return Cluster{}, err
-	}
-	return all[birth], nil
+	return Get(ctx, db, birth)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/lianke/lianke/internal/crypt"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // Book is the address book.
@@ -33,24 +35,6 @@ type Standing struct {
 	Granted  bool         // effective consent for the channel
 }
 
-const rootsSQL = `
-SELECT birth, root
-FROM member.births
-WHERE birth = ANY(@births)`
-
-const lockSQL = `
-SELECT id
-FROM member.members
-WHERE id = ANY(@roots)
-ORDER BY id
-FOR NO KEY UPDATE`
-
-const clusterSQL = `
-SELECT root, array_agg(birth ORDER BY birth)
-FROM member.births
-WHERE root = ANY(@roots)
-GROUP BY root`
-
 const reachSQL = `
 SELECT r.id, r.birth, r.granted, b.scope
 FROM member.reach r
@@ -62,94 +46,44 @@ const scopedSQL = `
 SELECT DISTINCT ON (root) root, birth
 FROM member.births
 WHERE root = ANY(@roots) AND ns = @ns AND scope = @scope AND erased_at IS NULL AND NOT quarantined
-ORDER BY root, birth DESC`
+ORDER BY root, member.seen_at(birth, root) DESC NULLS LAST, tie`
 
 // Namespaces whose identities belong to an app, by channel.
 var scoped = map[string]string{"wechat": "wechat_openid", "miniprogram": "wechat_openid", "wecom": "wecom_external"}
 
-// Lock locks the member rows behind the births until tx ends, in ascending order, and returns where each stands now. scope
-// is the app or corp of the sending account, where identities belong to one. Births that do not exist are absent. It asks
-// for a retry of the transaction if members merged between look and lock.
+// Lock locks the members of the births (cluster.Lock) and returns where each stands now. scope is the app or corp of the
+// sending account, where identities belong to one. Births that do not exist are absent.
 func (k *Book) Lock(ctx context.Context, tx pgx.Tx, births []member.Birth, channel, scope string) (map[member.Birth]Standing, error) {
-	before, err := roots(ctx, tx, births)
+	exist, err := cluster.Roots(ctx, tx, births)
 	if err != nil {
 		return nil, err
 	}
-	ids := distinct(before)
-	rows, err := tx.Query(ctx, lockSQL, pg.Args{"roots": ids})
-	if err != nil {
-		return nil, fmt.Errorf("lock members: %w", err)
-	}
-	locked, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, fmt.Errorf("lock members: %w", err)
-	}
-	after, err := roots(ctx, tx, births)
+	clusters, err := cluster.Lock(ctx, tx, slices.Collect(maps.Keys(exist)))
 	if err != nil {
 		return nil, err
 	}
-	for b, root := range after {
-		if before[b] != root || len(locked) != len(ids) && !slices.Contains(locked, int64(root)) {
-			return nil, fmt.Errorf("member of %s moved: %w", b, pg.ErrRetry)
-		}
-	}
-	standing, err := k.standings(ctx, tx, ids, channel, scope)
+	standing, err := k.standings(ctx, tx, clusters, channel, scope)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[member.Birth]Standing, len(after))
-	for b, root := range after {
-		out[b] = standing[root]
+	out := make(map[member.Birth]Standing, len(clusters))
+	for b, c := range clusters {
+		out[b] = standing[c.Root]
 	}
 	return out, nil
 }
 
-func roots(ctx context.Context, db pg.DB, births []member.Birth) (map[member.Birth]member.ID, error) {
-	rows, err := db.Query(ctx, rootsSQL, pg.Args{"births": births})
+func (k *Book) standings(ctx context.Context, db pg.DB, clusters map[member.Birth]cluster.Cluster, channel, scope string) (map[member.ID]Standing, error) {
+	out := make(map[member.ID]Standing, len(clusters))
+	for _, c := range clusters {
+		out[c.Root] = Standing{Root: c.Root, Births: c.Births}
+	}
+	rows, err := db.Query(ctx, reachSQL, pg.Args{"roots": slices.Collect(maps.Keys(out)), "channel": channel})
 	if err != nil {
-		return nil, fmt.Errorf("find members: %w", err)
-	}
-	out := make(map[member.Birth]member.ID, len(births))
-	var (
-		b member.Birth
-		r member.ID
-	)
-	_, err = pgx.ForEachRow(rows, []any{&b, &r}, func() error {
-		out[b] = r
-		return nil
-	})
-	return out, err
-}
-
-func distinct(m map[member.Birth]member.ID) []int64 {
-	out := make([]int64, 0, len(m))
-	for _, r := range m {
-		out = append(out, int64(r))
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func (k *Book) standings(ctx context.Context, db pg.DB, ids []int64, channel, scope string) (map[member.ID]Standing, error) {
-	out := make(map[member.ID]Standing, len(ids))
-	rows, err := db.Query(ctx, clusterSQL, pg.Args{"roots": ids})
-	if err != nil {
-		return nil, fmt.Errorf("read clusters: %w", err)
-	}
-	var (
-		root  member.ID
-		group []member.Birth
-	)
-	if _, err := pgx.ForEachRow(rows, []any{&root, &group}, func() error {
-		out[root] = Standing{Root: root, Births: slices.Clone(group)}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read clusters: %w", err)
-	}
-	if rows, err = db.Query(ctx, reachSQL, pg.Args{"roots": ids, "channel": channel}); err != nil {
 		return nil, fmt.Errorf("read reach: %w", err)
 	}
 	var (
+		root    member.ID
 		birth   member.Birth
 		granted bool
 		app     string
@@ -210,7 +144,7 @@ FROM member.births o
 JOIN member.births c ON c.root = o.root
 JOIN member.secrets s ON s.birth = c.birth AND s.kind = 'name'
 WHERE o.birth = ANY(@births)
-ORDER BY o.birth, s.at DESC, s.birth DESC`
+ORDER BY o.birth, s.at DESC, c.tie`
 
 // Bindings returns the member fields that templates read: "name" (personal data), "gender", "province", "city",
 // "home_store" and attributes as "attrs". Only what is named is read.

@@ -13,6 +13,7 @@ import (
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
 	"github.com/lianke/lianke/member/activity"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // change is one set of changes to the graph on its way into the database: new births, new and revoked evidence. apply
@@ -85,9 +86,9 @@ func combine(x, y Edge) Edge {
 	return x
 }
 
-func (c *change) clusterOf(b member.Birth) Cluster {
+func (c *change) clusterOf(b member.Birth) cluster.Cluster {
 	root := c.births[b].root
-	return Cluster{Root: member.ID(root), Births: c.members[root]}
+	return cluster.Cluster{Root: member.ID(root), Births: c.members[root]}
 }
 
 // apply is steps 2 to 5 of the protocol in the package documentation.
@@ -349,6 +350,14 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	slices.Sort(moved)
 	slices.Sort(reclustered)
 	c.changed = slices.Sorted(maps.Keys(roots))
+	var seen []member.ID // new evidence may say that they now use another of their phones
+	for k := range c.added {
+		r := member.ID(c.births[k.a].root)
+		if !roots[r] && !slices.Contains(seen, r) && c.births[k.b].root == member.Birth(r) && c.several(member.Birth(r)) {
+			seen = append(seen, r)
+			locks[r] = true
+		}
+	}
 	if len(moved) > 0 {
 		b.Queue(lockBirthsSQL, pg.Args{"births": ints(moved)})
 	}
@@ -367,6 +376,9 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	default:
 		queueRefresh(&b, c.changed, c.at)
 	}
+	if len(seen) > 0 {
+		queueReach(&b, seen)
+	}
 	if b.Len() > 0 {
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 			return fmt.Errorf("write identity: %w", err)
@@ -383,22 +395,38 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	return s.log.Touch(ctx, tx, announce, activity.KeyIdentity, c.mode, c.at)
 }
 
+// several reports whether a cluster holds more than one identity of a channel.
+func (c *change) several(root member.Birth) bool {
+	var held []string
+	for _, b := range c.members[root] {
+		n := c.births[b]
+		if len(byCode[n.NS].Channels) == 0 || n.Quarantined || n.erased {
+			continue
+		}
+		if slices.Contains(held, n.NS) {
+			return true
+		}
+		held = append(held, n.NS)
+	}
+	return false
+}
+
 func (c *change) queueBirths(b *pgx.Batch, fresh, moved, reclustered []member.Birth, before map[member.Birth]birthRow) {
 	if n := len(fresh); n > 0 {
 		roots, raws := make([]int64, n), make([]int64, n)
 		ns, scopes := make([]string, n), make([]string, n)
-		persons, hot, facts := make([]bool, n), make([]bool, n), make([]*time.Time, n)
+		persons, hot, ties, facts := make([]bool, n), make([]bool, n), make([]int64, n), make([]*time.Time, n)
 		for i, birth := range fresh {
 			r := c.births[birth]
 			roots[i], raws[i], ns[i], scopes[i] = int64(r.root), int64(r.raw), r.NS, r.Scope
-			persons[i], hot[i] = byCode[r.NS].Person(), r.Quarantined
+			persons[i], hot[i], ties[i] = byCode[r.NS].Person(), r.Quarantined, r.Tie
 			if persons[i] {
 				at := c.fresh[birth].at
 				facts[i] = &at
 			}
 		}
 		b.Queue(insertBirthsSQL, pg.Args{"births": ints(fresh), "roots": roots, "raws": raws, "ns": ns, "scopes": scopes,
-			"persons": persons, "hot": hot, "facts": facts, "now": c.at})
+			"persons": persons, "hot": hot, "ties": ties, "facts": facts, "now": c.at})
 	}
 	if n := len(moved); n > 0 {
 		roots, raws, hot := make([]int64, n), make([]int64, n), make([]bool, n)

@@ -82,7 +82,7 @@ func (b *bundle) audit() {
 	require.Empty(b.t, wrong, "births in another cluster than the evidence says")
 }
 
-// partitionByKey is the graph as sets of identifiers, whatever their births are numbered.
+// export is the graph as sets of identifiers, whatever their births are numbered.
 func (b *bundle) export() []string {
 	b.t.Helper()
 	rows, err := b.db.Query(b.t.Context(), `
@@ -142,6 +142,7 @@ func TestOneByOneEqualsAllAtOnce(t *testing.T) {
 	all.audit()
 	require.Equal(t, one.count(`SELECT count(*) FROM member.births`), all.count(`SELECT count(*) FROM member.births`))
 	require.Equal(t, one.count(`SELECT sum(n) FROM member.evidence`), all.count(`SELECT sum(n) FROM member.evidence`))
+	require.Equal(t, one.export(), all.export())
 }
 
 func TestRevokingEverythingAddedIsIdentity(t *testing.T) {

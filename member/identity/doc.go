@@ -4,8 +4,9 @@
 // Evidence is stored, people are derived. An observation says that identifiers (openid, phone, card, a source system's
 // record …) were seen together. Each identifier has a birth, a number given once; facts hang on births and never move.
 // Partition is the pure function from evidence to clusters; a cluster's root, its smallest birth, is the id of the
-// member. Because the function sees all evidence of a component, arrival order does not matter, and revoking evidence
-// undoes exactly what it did.
+// member. The function sees all evidence of a component, and where evidence is equal in trust and time a hash of the
+// identifiers decides (births.tie), so who is one person does not depend on the order of arrival; which birth of a person
+// is the smallest, and so the member's id, does. Revoking evidence undoes exactly what it did.
 //
 //	identifier ──birth──┐ evidence  ┌──birth── identifier
 //	                    └─────┬─────┘
@@ -23,14 +24,15 @@
 //     others are held
 //  4. births that move, then members (old and new roots), then the rows derived from them
 //
-// Member-scoped changes elsewhere (points, coupons, enrolment) call LockMember, which takes only the member's row. Call
-// Observe once per transaction and before LockMember; a violation costs a deadlock retry, not correctness.
+// Member-scoped changes elsewhere (points, coupons, enrolment) call cluster.Lock, which takes only the members' rows. Call
+// Observe once per transaction and before cluster.Lock; a violation costs a deadlock retry, not correctness.
 //
 // # Epochs
 //
 // A phone number is sold again about 90 days after its owner gave it up. An observation of kind reissued, or a one-time
 // code proved for another account of a system in which an account had proved it before, opens a new epoch: a new birth
 // for the same number from that instant on. Observations are assigned by their own time, so late orders find the old owner.
+// What was observed before the epoch opened stays where it was assigned, even if it happened later than the opening.
 //
 // # Events and failures
 //

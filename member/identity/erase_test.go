@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/lianke/lianke/member"
 	"github.com/lianke/lianke/member/activity"
 	"github.com/lianke/lianke/member/capture"
+	"github.com/lianke/lianke/member/cluster"
 	"github.com/lianke/lianke/member/identity"
 )
 
@@ -32,6 +34,13 @@ func setupPeople(t *testing.T) *people {
 	secrets := member.NewSecrets(b.ring, func(context.Context, pgx.Tx, member.Birth, string, string) error { return nil })
 	log := activity.NewLog(b.db, b.clock, slog.New(slog.DiscardHandler))
 	return &people{b, secrets, capture.New(b.svc, secrets, log, b.clock), identity.NewFinder(b.svc, secrets)}
+}
+
+func (p *people) cluster(birth member.Birth) cluster.Cluster {
+	p.t.Helper()
+	c, err := cluster.Get(p.t.Context(), p.db, birth)
+	require.NoError(p.t, err)
+	return c
 }
 
 func (p *people) capture(persons ...capture.Person) []identity.Resolved {
@@ -94,6 +103,33 @@ func hexOf(s string) string {
 	return string(out)
 }
 
+func TestErasureMovesNobodyElse(t *testing.T) {
+	t.Parallel()
+	p := setupPeople(t)
+	// Records of one system share phones at one instant, so that nothing but ties decides whose each phone is.
+	var births []member.Birth
+	for i := range 12 {
+		r := p.observe(see(5, src("pos", fmt.Sprint(i)), ph(fmt.Sprintf("1380000000%d", i%3)), ph(fmt.Sprintf("1390000000%d", i%4))))
+		births = append(births, r[0].Birth)
+	}
+	before := map[member.Birth]cluster.Cluster{}
+	for _, b := range births {
+		before[b] = p.cluster(b)
+	}
+	for _, b := range births[:6] {
+		require.NoError(t, pg.InTx(t.Context(), p.db, func(tx pgx.Tx) error {
+			_, err := p.svc.Erase(t.Context(), tx, p.secrets, b, "wu", "asked for it")
+			return err
+		}))
+		p.audit()
+		for _, other := range births {
+			require.Equal(t, before[other], p.cluster(other))
+		}
+	}
+	require.Zero(t, p.count(`SELECT count(*) FROM member.births b JOIN member.identifiers i USING (birth)
+WHERE b.erased_at IS NOT NULL AND int8send(b.tie) = substr(i.vh, 1, 8)`))
+}
+
 func TestErasedPeopleStayErased(t *testing.T) {
 	t.Parallel()
 	p := setupPeople(t)
@@ -113,7 +149,7 @@ func TestErasedPeopleStayErased(t *testing.T) {
 	replay := p.capture(shen())
 	require.ErrorIs(t, replay[0].Err, identity.ErrErased)
 	_, _, err := p.svc.Lookup(t.Context(), p.db, ph("13812345678"), at(9_999))
-	require.ErrorIs(t, err, identity.ErrNotFound)
+	require.ErrorIs(t, err, cluster.ErrUnknown)
 
 	// She comes back a year later, as somebody new; old facts still find nobody.
 	again := shen()
@@ -164,5 +200,5 @@ func TestFindWithinScope(t *testing.T) {
 	_, err = p.finder.Find(t.Context(), p.db, all, identity.Query{Text: "x"})
 	require.ErrorIs(t, err, identity.ErrQuery)
 	require.NoError(t, p.finder.Inside(t.Context(), p.db, auth.Scope{Stores: []string{"SH01"}}, r[1].Root))
-	require.ErrorIs(t, p.finder.Inside(t.Context(), p.db, auth.Scope{Stores: []string{"SH01"}}, r[0].Root), identity.ErrNotFound)
+	require.ErrorIs(t, p.finder.Inside(t.Context(), p.db, auth.Scope{Stores: []string{"SH01"}}, r[0].Root), cluster.ErrUnknown)
 }

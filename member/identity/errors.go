@@ -9,10 +9,9 @@ var (
 	ErrNoKey = fault.New(fault.Invalid, "identity.no_key", "没有可用的标识", "no usable identifier").
 			WithHint("请至少提供一个有效标识,如 source_id、phone 或 openid", "give at least one valid identifier such as source_id, phone or openid")
 	// ErrErased is set on an observation of a person who was erased after it happened.
-	ErrErased   = fault.New(fault.Precondition, "identity.erased", "该会员资料已被删除", "this person has been erased")
-	ErrNotFound = fault.New(fault.NotFound, "identity.not_found", "找不到会员 {id}", "there is no member {id}")
-	ErrMerge    = fault.New(fault.Precondition, "identity.merge_refused", "不能合并 {a} 与 {b}: {why}", "{a} and {b} cannot be merged: {why}")
-	ErrSplit    = fault.New(fault.Invalid, "identity.split", "拆分的标识必须是该会员标识的一部分(不能为空,也不能是全部)",
+	ErrErased = fault.New(fault.Precondition, "identity.erased", "该会员资料已被删除", "this person has been erased")
+	ErrMerge  = fault.New(fault.Precondition, "identity.merge_refused", "不能合并 {a} 与 {b}: {why}", "{a} and {b} cannot be merged: {why}")
+	ErrSplit  = fault.New(fault.Invalid, "identity.split", "拆分的标识必须是该会员标识的一部分(不能为空,也不能是全部)",
 		"the births to split off must be some but not all births of one member")
 	ErrEvidence = fault.New(fault.NotFound, "identity.evidence_not_found", "找不到证据 {id},或已被撤销", "there is no live evidence {id}")
 	ErrReason   = fault.New(fault.Invalid, "identity.reason_required", "请填写原因", "a reason is required")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // Explanation says why two births are one member, or why they are not.
@@ -32,7 +33,7 @@ func (s *Service) Explain(ctx context.Context, db pg.DB, a, b member.Birth) (Exp
 	}
 	for _, want := range []member.Birth{a, b} {
 		if _, ok := p.raw[want]; !ok {
-			return Explanation{}, ErrNotFound.With("id", want)
+			return Explanation{}, cluster.ErrUnknown.With("birth", want)
 		}
 	}
 	return explain(p, edges, a, b), nil
@@ -97,7 +98,7 @@ func explain(p Partitioned, edges []Edge, a, b member.Birth) Explanation {
 		if x == b {
 			break
 		}
-		slices.SortFunc(next[x], compareEdges)
+		slices.SortStableFunc(next[x], compareStrength)
 		for _, e := range next[x] {
 			y := e.A + e.B - x
 			if _, seen := came[y]; !seen {
@@ -161,7 +162,7 @@ func (s *Service) RootAt(ctx context.Context, db pg.DB, birth member.Birth, at t
 	var root member.ID
 	err := db.QueryRow(ctx, rootAtSQL, pg.Args{"birth": birth, "at": at}).Scan(&root)
 	if pg.NoRows(err) {
-		return 0, ErrNotFound.With("id", birth)
+		return 0, cluster.ErrUnknown.With("birth", birth)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("root of %s: %w", birth, err)
@@ -177,49 +178,22 @@ WHERE i.ns = @ns AND i.scope = @scope AND i.vh = @vh AND (i.epoch = 0 OR i.first
 ORDER BY i.epoch DESC
 LIMIT 1`
 
-// Lookup returns the birth and the member of a key at an instant (which epoch), without recording anything. ErrNotFound
+// Lookup returns the birth and the member of a key at an instant (which epoch), without recording anything. ErrUnknown (cluster)
 // if the key was never seen.
-func (s *Service) Lookup(ctx context.Context, db pg.DB, k Key, at time.Time) (member.Birth, Cluster, error) {
+func (s *Service) Lookup(ctx context.Context, db pg.DB, k Key, at time.Time) (member.Birth, cluster.Cluster, error) {
 	n, err := k.Normalise()
 	if err != nil {
-		return 0, Cluster{}, err
+		return 0, cluster.Cluster{}, err
 	}
 	id := hash(s.ring, n)
 	var birth member.Birth
-	var c Cluster
+	var c cluster.Cluster
 	err = db.QueryRow(ctx, lookupSQL, pg.Args{"ns": id.ns, "scope": id.scope, "vh": id.vh[:], "at": at}).Scan(&birth, &c.Root, &c.Births)
 	if pg.NoRows(err) {
-		return 0, Cluster{}, ErrNotFound.With("id", k.NS)
+		return 0, cluster.Cluster{}, cluster.ErrUnknown.With("birth", k.NS)
 	}
 	if err != nil {
-		return 0, Cluster{}, fmt.Errorf("look up %s: %w", k.NS, err)
+		return 0, cluster.Cluster{}, fmt.Errorf("look up %s: %w", k.NS, err)
 	}
 	return birth, c, nil
-}
-
-const addressesSQL = `
-SELECT DISTINCT ON (b.root) b.root, b.birth
-FROM member.births o
-JOIN member.births b ON b.root = o.root
-WHERE o.birth = ANY(@births) AND b.ns = @ns AND b.scope = @scope AND b.erased_at IS NULL AND NOT b.quarantined
-ORDER BY b.root, b.birth DESC`
-
-// Addresses returns, per member that holds one of the births, the birth of its newest identifier of a namespace and
-// scope: the openid under the sending account's appid, for example.
-func (s *Service) Addresses(ctx context.Context, db pg.DB, births []member.Birth, ns, scope string) (map[member.ID]member.Birth, error) {
-	rows, err := db.Query(ctx, addressesSQL, pg.Args{"births": ints(births), "ns": ns, "scope": scope})
-	if err != nil {
-		return nil, fmt.Errorf("addresses: %w", err)
-	}
-	out := make(map[member.ID]member.Birth, len(births))
-	var root member.ID
-	var birth member.Birth
-	_, err = pgx.ForEachRow(rows, []any{&root, &birth}, func() error {
-		out[root] = birth
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("addresses: %w", err)
-	}
-	return out, nil
 }

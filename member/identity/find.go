@@ -14,6 +14,7 @@ import (
 	"github.com/lianke/lianke/internal/crypt"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // Query is a search for members. Text is a phone number or its last four digits, a name or its pinyin (full, initials, or
@@ -120,7 +121,7 @@ SELECT b.root, s.birth, s.kind
 FROM member.births b
 JOIN member.secrets s USING (birth)
 WHERE b.root = ANY(@roots) AND s.kind IN ('name', 'phone')
-ORDER BY s.at DESC, s.birth DESC`
+ORDER BY s.at DESC, b.tie`
 
 // fill adds the newest name and phone of each member.
 func (f *Finder) fill(ctx context.Context, db pg.DB, found []Found) error {
@@ -212,14 +213,14 @@ func (f *Finder) Identifiers(ctx context.Context, db pg.DB, births []member.Birt
 	return out, nil
 }
 
-// Inside reports whether the scope sees a member: ErrNotFound if it does not, so that ids cannot be probed.
+// Inside reports whether the scope sees a member: cluster.ErrUnknown if it does not, so that ids cannot be probed.
 func (f *Finder) Inside(ctx context.Context, db pg.DB, scope auth.Scope, root member.ID) error {
 	found, err := f.Find(ctx, db, scope, Query{After: root - 1, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 || found[0].ID != root {
-		return ErrNotFound.With("id", root)
+		return cluster.ErrUnknown.With("birth", root)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // AuditFunc records what an actor did to an object, in the transaction of the deed.
@@ -200,14 +201,14 @@ func Routes(a *api.API, s *Service, f *Finder, secrets *member.Secrets, audit Au
 }
 
 // visible returns the cluster that holds the id, if the actor's scope sees it.
-func (c *console) visible(ctx context.Context, db pg.DB, text string) (Cluster, error) {
+func (c *console) visible(ctx context.Context, db pg.DB, text string) (cluster.Cluster, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 {
-		return Cluster{}, ErrNotFound.With("id", text)
+		return cluster.Cluster{}, cluster.ErrUnknown.With("birth", text)
 	}
-	cl, err := c.graph.Cluster(ctx, db, member.Birth(n))
+	cl, err := cluster.Get(ctx, db, member.Birth(n))
 	if err != nil {
-		return Cluster{}, err
+		return cluster.Cluster{}, err
 	}
 	return cl, c.finder.Inside(ctx, db, auth.ScopeFrom(ctx), cl.Root)
 }
@@ -217,7 +218,7 @@ func (c *console) find(ctx context.Context, in *findIn) (*foundOut, error) {
 	if in.Cursor != "" {
 		after, err := strconv.ParseInt(in.Cursor, 10, 64)
 		if err != nil {
-			return nil, ErrNotFound.With("id", in.Cursor)
+			return nil, cluster.ErrUnknown.With("birth", in.Cursor)
 		}
 		q.After = member.ID(after)
 	}
@@ -249,7 +250,7 @@ func (c *console) get(ctx context.Context, in *idIn) (*graphOut, error) {
 }
 
 // View is everything the graph knows about a member, masked.
-func (f *Finder) View(ctx context.Context, db pg.DB, cl Cluster) (GraphView, error) {
+func (f *Finder) View(ctx context.Context, db pg.DB, cl cluster.Cluster) (GraphView, error) {
 	v := GraphView{ID: cl.Root.String()}
 	ids, err := f.Identifiers(ctx, db, cl.Births)
 	if err != nil {
@@ -317,7 +318,7 @@ func (c *console) merge(ctx context.Context, in *mergeIn) (*outcomeOut, error) {
 func (c *console) split(ctx context.Context, in *splitIn) (*outcomeOut, error) {
 	return c.operate(ctx, in.Body.Preview, "member.split", in.ID, map[string]any{"births": in.Body.Births, "reason": in.Body.Reason},
 		func(tx pgx.Tx, by auth.Actor) (Outcome, error) {
-			cl, err := c.graph.Cluster(ctx, tx, parseBirth(in.ID))
+			cl, err := cluster.Get(ctx, tx, parseBirth(in.ID))
 			if err != nil {
 				return Outcome{}, err
 			}
@@ -339,7 +340,7 @@ func (c *console) revoke(ctx context.Context, in *revokeIn) (*outcomeOut, error)
 			if err != nil {
 				return Outcome{}, ErrEvidence.With("id", in.Body.Evidence)
 			}
-			cl, err := c.graph.Cluster(ctx, tx, parseBirth(in.ID))
+			cl, err := cluster.Get(ctx, tx, parseBirth(in.ID))
 			if err != nil {
 				return Outcome{}, err
 			}
@@ -416,7 +417,7 @@ func (c *console) reveal(ctx context.Context, in *revealIn) (*revealOut, error) 
 		}
 		birth := parseBirth(in.Body.Birth)
 		if !contains(cl.Births, birth) {
-			return ErrNotFound.With("id", in.Body.Birth)
+			return cluster.ErrUnknown.With("birth", in.Body.Birth)
 		}
 		out.Body.Value, err = c.secrets.Reveal(ctx, tx, birth, in.Body.Kind, in.Body.Purpose)
 		return err

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"strings"
 
@@ -38,6 +39,12 @@ func (k Key) Normalise() (Key, error) {
 type identifier struct {
 	ns, scope string
 	vh        [16]byte
+}
+
+// tie is the number by which an epoch of the identifier goes before or after others where evidence is equal. It depends on
+// nothing but the identifier: vh is keyed by namespace and scope.
+func (i identifier) tie(epoch int) int64 {
+	return int64(binary.BigEndian.Uint64(i.vh[:8]) + uint64(epoch)*0x9E3779B97F4A7C15)
 }
 
 func (i identifier) less(o identifier) bool {

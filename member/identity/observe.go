@@ -47,6 +47,7 @@ type Resolved struct {
 type observed struct {
 	ids    []identifier // parallel to Keys; ns "" where unusable
 	births []member.Birth
+	epochs []int
 	isNew  []bool
 	first  int // the primary among the keys
 	kind   string
@@ -89,7 +90,7 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 				continue
 			}
 			if w.isNew[k] {
-				c.create(Node{Birth: b, NS: w.ids[k].ns, Scope: w.ids[k].scope}, obs[i].At)
+				c.create(Node{Birth: b, NS: w.ids[k].ns, Scope: w.ids[k].scope, Tie: w.ids[k].tie(w.epochs[k])}, obs[i].At)
 			} else {
 				c.touch(b)
 			}
@@ -145,6 +146,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 		w.first = -1
 		w.ids = make([]identifier, len(o.Keys))
 		w.births = make([]member.Birth, len(o.Keys))
+		w.epochs = make([]int, len(o.Keys))
 		w.isNew = make([]bool, len(o.Keys))
 		usable := 0
 		for k, key := range o.Keys {
@@ -195,7 +197,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 			if !ok {
 				continue // erased since
 			}
-			w.births[k] = e.birth
+			w.births[k], w.epochs[k] = e.birth, e.epoch
 			w.isNew[k] = e.fresh
 			if w.first < 0 {
 				w.first = k

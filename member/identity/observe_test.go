@@ -8,6 +8,7 @@ import (
 
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 	"github.com/lianke/lianke/member/identity"
 )
 
@@ -35,9 +36,9 @@ func TestObserveJoinsWhatEvidenceConnects(t *testing.T) {
 	require.Equal(t, 3, b.count(`SELECT count(*) FROM member.members`))
 	require.Equal(t, 2, b.count(`SELECT count(*) FROM member.cluster_history`))
 	require.NoError(t, pg.InTx(t.Context(), b.db, func(tx pgx.Tx) error {
-		c, err := b.svc.LockMember(t.Context(), tx, r[1].Birth)
+		locked, err := cluster.Lock(t.Context(), tx, []member.Birth{r[1].Birth})
 		require.NoError(t, err)
-		require.Equal(t, r[0].Root, c.Root)
+		require.Equal(t, r[0].Root, locked[r[1].Birth].Root)
 		return nil
 	}))
 
@@ -92,4 +93,25 @@ func TestCountedIdsOfEqualDigitsAreIds(t *testing.T) {
 		_, err = identity.Key{NS: ns, Scope: "crm", Value: "0000"}.Normalise()
 		require.ErrorIs(t, err, identity.ErrKey)
 	}
+}
+
+func TestReachIsThePhoneInUse(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	meet := func(hour int, phone string) identity.Resolved {
+		o := see(hour, src("pos", "1"), ph(phone))
+		return b.observe(o)[0]
+	}
+	reach := func(root member.ID) (birth member.Birth) {
+		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT birth FROM member.reach WHERE id = $1 AND channel = 'sms'`, root).Scan(&birth))
+		return birth
+	}
+	old := meet(1, "13800000001")
+	fresh := meet(5, "13800000002")
+	require.Equal(t, fresh.Keys[1], reach(old.Root))
+	meet(3, "13800000001") // late, and older than the other phone
+	require.Equal(t, fresh.Keys[1], reach(old.Root))
+	meet(9, "13800000001") // she uses the first phone again
+	require.Equal(t, old.Keys[1], reach(old.Root))
+	b.audit()
 }

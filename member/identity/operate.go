@@ -10,6 +10,7 @@ import (
 
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // MergeInput asks to join the members that hold two births.
@@ -28,8 +29,8 @@ type SplitInput struct {
 
 // Outcome is what a merge, split or revocation did, or would do.
 type Outcome struct {
-	Before  []Cluster
-	After   []Cluster
+	Before  []cluster.Cluster
+	After   []cluster.Cluster
 	Revoked []Edge
 	// Rejected is evidence among the births concerned that is not followed afterwards.
 	Rejected []Rejection
@@ -45,16 +46,16 @@ func (s *Service) Merge(ctx context.Context, tx pgx.Tx, in MergeInput) (Outcome,
 	if err != nil {
 		return Outcome{}, err
 	}
-	a, err := s.Cluster(ctx, tx, in.A)
+	a, err := cluster.Get(ctx, tx, in.A)
 	if err != nil {
 		return Outcome{}, err
 	}
-	b, err := s.Cluster(ctx, tx, in.B)
+	b, err := cluster.Get(ctx, tx, in.B)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if a.Root == b.Root {
-		return Outcome{Before: []Cluster{a}, After: []Cluster{a}}, nil
+		return Outcome{Before: []cluster.Cluster{a}, After: []cluster.Cluster{a}}, nil
 	}
 	edges, err := s.between(ctx, tx, a.Births, b.Births)
 	if err != nil {
@@ -96,7 +97,7 @@ func (s *Service) Split(ctx context.Context, tx pgx.Tx, in SplitInput) (Outcome,
 	if err != nil {
 		return Outcome{}, err
 	}
-	cl, err := s.Cluster(ctx, tx, in.Births[0])
+	cl, err := cluster.Get(ctx, tx, in.Births[0])
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -217,7 +218,7 @@ func (s *Service) operation(ctx context.Context, tx pgx.Tx, cause, actor, reason
 	c := newChange(cause, actor)
 	c.reason, c.at, c.rebuildAll = reason, s.clock.Now(), true
 	for _, b := range births {
-		if _, err := s.Cluster(ctx, tx, b); err != nil {
+		if _, err := cluster.Get(ctx, tx, b); err != nil {
 			return nil, err
 		}
 		c.touch(b)
@@ -246,7 +247,7 @@ func (s *Service) operate(ctx context.Context, tx pgx.Tx, c *change, edges []Edg
 		}
 	}
 	for _, r := range slices.Sorted(maps.Keys(roots)) {
-		out.After = append(out.After, Cluster{Root: member.ID(r), Births: c.members[r]})
+		out.After = append(out.After, cluster.Cluster{Root: member.ID(r), Births: c.members[r]})
 	}
 	for _, e := range edges {
 		if c.revoked[e.ID] {
@@ -261,11 +262,11 @@ func (s *Service) operate(ctx context.Context, tx pgx.Tx, c *change, edges []Edg
 	return out, nil
 }
 
-func (s *Service) clusters(ctx context.Context, db pg.DB, births []member.Birth) ([]Cluster, error) {
-	var out []Cluster
+func (s *Service) clusters(ctx context.Context, db pg.DB, births []member.Birth) ([]cluster.Cluster, error) {
+	var out []cluster.Cluster
 	seen := map[member.ID]bool{}
 	for _, b := range births {
-		c, err := s.Cluster(ctx, db, b)
+		c, err := cluster.Get(ctx, db, b)
 		if err != nil {
 			return nil, err
 		}
@@ -289,7 +290,7 @@ func (s *Service) between(ctx context.Context, db pg.DB, as, bs []member.Birth) 
 }
 
 const nodesSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE birth = ANY(@births)`
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // Node is a birth as the partition sees it.
@@ -13,6 +14,9 @@ type Node struct {
 	Birth       member.Birth
 	NS, Scope   string
 	Quarantined bool
+	// Tie decides where evidence is otherwise equal. It is a hash of the identifier, because the numbers of births depend
+	// on the order in which they were first seen.
+	Tie int64
 }
 
 // Edge is one row of evidence.
@@ -41,12 +45,6 @@ const (
 	ReasonReissued    Reason = "reissued"    // its owner had left the identifier before others took it
 )
 
-// Cluster is one member or visitor: its births in ascending order, the first of which is its root.
-type Cluster struct {
-	Root   member.ID
-	Births []member.Birth
-}
-
 // Rejection is evidence that was not followed, and why.
 type Rejection struct {
 	Edge   Edge
@@ -57,14 +55,15 @@ type Rejection struct {
 
 // Partition is what evidence says.
 type Partitioned struct {
-	Clusters []Cluster // by root
+	Clusters []cluster.Cluster // by root
 	Rejected []Rejection
 	Hot      []member.Birth // births to quarantine from now on
 	raw      map[member.Birth]member.Birth
 }
 
-// Partition says who is one person, from nothing but the births and the evidence: the order of its arguments does not
-// matter, and revoking evidence undoes exactly what it did.
+// Partition says who is one person, from nothing but the births and the evidence: neither the order of its arguments nor
+// the numbers of the births matter, but for the smallest birth of a cluster being its root, and revoking evidence undoes
+// exactly what it did.
 //
 // It is Kruskal's algorithm under constraints (limits per namespace, denials, size), strongest and newest evidence first,
 // in four passes:
@@ -87,8 +86,8 @@ func Partition(nodes []Node, evidence []Edge) Partitioned {
 		p.follow(e)
 	}
 	for _, e := range p.pass[3] {
-		if p.reissued(e) {
-			p.reject(e, ReasonReissued, p.nodes[p.index[e.A]].NS)
+		if x, ok := p.reissued(e); ok {
+			p.reject(e, ReasonReissued, p.nodes[x].NS)
 			continue
 		}
 		p.follow(e)
@@ -147,7 +146,7 @@ func newPartition(nodes []Node, evidence []Edge) *partition {
 			live = append(live, e)
 		}
 	}
-	slices.SortFunc(live, compareEdges)
+	slices.SortFunc(live, p.compareEdges)
 	p.observeUse(live)
 	hot := p.quarantine()
 	p.prepareGroups(denials)
@@ -158,7 +157,11 @@ func newPartition(nodes []Node, evidence []Edge) *partition {
 	for _, e := range live {
 		a, b := p.index[e.A], p.index[e.B]
 		if hot[a] || hot[b] {
-			p.reject(e, ReasonQuarantined, p.nodes[a].NS)
+			x, other := p.ordered(e)
+			if !hot[x] {
+				x = other
+			}
+			p.reject(e, ReasonQuarantined, p.nodes[x].NS)
 			continue
 		}
 		union(p.raw, a, b)
@@ -168,14 +171,36 @@ func newPartition(nodes []Node, evidence []Edge) *partition {
 	return p
 }
 
-// compareEdges is the order in which evidence is followed: strongest trust, newest, then by births, kind and source.
-func compareEdges(x, y Edge) int {
+// compareEdges is the order in which evidence is followed: strongest trust, newest, then by the ties of its ends, kind and
+// source. What is still equal then says the same of the same identifiers.
+func (p *partition) compareEdges(x, y Edge) int {
+	if c := compareStrength(x, y); c != 0 {
+		return c
+	}
+	xa, xb := p.ordered(x)
+	ya, yb := p.ordered(y)
 	return cmp.Or(
-		-boolCompare(strong(x), strong(y)),
-		cmp.Compare(x.Trust, y.Trust),
-		y.Last.Compare(x.Last),
-		cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B),
+		p.compareNodes(xa, ya), p.compareNodes(xb, yb),
 		cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Source, y.Source))
+}
+
+// compareStrength puts an operator's word first, then the strongest trust, then the newest.
+func compareStrength(x, y Edge) int {
+	return cmp.Or(-boolCompare(strong(x), strong(y)), cmp.Compare(x.Trust, y.Trust), y.Last.Compare(x.Last))
+}
+
+// ordered returns the ends of an edge, the one with the smaller tie first.
+func (p *partition) ordered(e Edge) (int, int) {
+	a, b := p.index[e.A], p.index[e.B]
+	if p.compareNodes(a, b) > 0 {
+		return b, a
+	}
+	return a, b
+}
+
+// compareNodes falls back on births only for identifiers that are noise since their erasure, and one in 2^64 others.
+func (p *partition) compareNodes(i, j int) int {
+	return cmp.Or(cmp.Compare(p.nodes[i].Tie, p.nodes[j].Tie), cmp.Compare(i, j))
 }
 
 func strong(e Edge) bool { return e.Kind == KindOperator }
@@ -316,8 +341,9 @@ func (p *partition) isStale(a, b int) bool {
 	return ab || ba
 }
 
-// reissued reports whether everybody else who uses the identifier of a superseded edge began after its account had left it.
-func (p *partition) reissued(e Edge) bool {
+// reissued returns the identifier of a superseded edge, and whether everybody else who uses it began after the account had
+// left it.
+func (p *partition) reissued(e Edge) (int, bool) {
 	acc, x := p.index[e.A], p.index[e.B]
 	since, ok := p.stale[pair{acc, x}]
 	if !ok {
@@ -330,21 +356,21 @@ func (p *partition) reissued(e Edge) bool {
 			continue
 		}
 		if u.first.Before(since) {
-			return false
+			return x, false
 		}
 		others++
 	}
-	return others > 0
+	return x, others > 0
 }
 
-// shared is pass 2. An edge between two shareable identifiers belongs to the smaller one.
+// shared is pass 2. An edge between two shareable identifiers belongs to the one with the smaller tie.
 func (p *partition) shared() {
 	byNode := map[int][]Edge{}
 	var order []int
 	for _, e := range p.pass[1] {
-		x := p.index[e.A]
+		x, other := p.ordered(e)
 		if !byCode[p.nodes[x].NS].Shareable {
-			x = p.index[e.B]
+			x = other
 		}
 		if byNode[x] == nil {
 			order = append(order, x) // by best evidence, because the pass is sorted
@@ -490,7 +516,7 @@ func (p *partition) result() Partitioned {
 		if !ok {
 			c = len(out.Clusters)
 			at[r] = c
-			out.Clusters = append(out.Clusters, Cluster{Root: member.ID(n.Birth)})
+			out.Clusters = append(out.Clusters, cluster.Cluster{Root: member.ID(n.Birth)})
 		}
 		out.Clusters[c].Births = append(out.Clusters[c].Births, n.Birth)
 		out.raw[n.Birth] = p.nodes[find(p.raw, i)].Birth

@@ -24,8 +24,9 @@ func graph(t *rapid.T) ([]identity.Node, []identity.Edge) {
 	nodes := make([]identity.Node, n)
 	for i := range nodes {
 		k := rapid.SampledFrom(kinds).Draw(t, "ns")
-		nodes[i] = identity.Node{Birth: member.Birth(i + 1), NS: k.ns, Scope: k.scope}
+		nodes[i] = identity.Node{Birth: member.Birth(i + 1), NS: k.ns, Scope: k.scope, Tie: int64(rand.New(rand.NewPCG(7, uint64(i))).Uint64())}
 	}
+	instants := rapid.SampledFrom([]int{0, 1, 50}).Draw(t, "instants") // few: equal times everywhere
 	type key struct {
 		a, b member.Birth
 		kind string
@@ -43,9 +44,9 @@ func graph(t *rapid.T) ([]identity.Node, []identity.Edge) {
 			continue
 		}
 		seen[k] = true
-		first := rapid.IntRange(0, 50).Draw(t, "first")
+		first := rapid.IntRange(0, instants).Draw(t, "first")
 		edges = append(edges, identity.Edge{ID: int64(len(edges) + 1), A: k.a, B: k.b, Kind: kind, Source: "s",
-			Trust: rapid.IntRange(0, 3).Draw(t, "trust"), First: at(first), Last: at(first + rapid.IntRange(0, 20).Draw(t, "span")), N: 1})
+			Trust: rapid.IntRange(0, 3).Draw(t, "trust"), First: at(first), Last: at(first + rapid.IntRange(0, min(instants, 20)).Draw(t, "span")), N: 1})
 	}
 	return nodes, edges
 }
@@ -100,6 +101,61 @@ func TestPartitionProperties(t *testing.T) {
 			if e.Kind != identity.KindDeny && in[e.A] != in[e.B] {
 				require.True(t, rejected[e.ID], "edge %v vanished", e)
 			}
+		}
+	})
+}
+
+// renumbered gives the births other numbers, as if they had arrived in another order.
+func renumbered(nodes []identity.Node, edges []identity.Edge, seed uint64) ([]identity.Node, []identity.Edge) {
+	numbers := make([]member.Birth, len(nodes))
+	for i := range numbers {
+		numbers[i] = member.Birth(i + 1)
+	}
+	numbers = shuffled(numbers, seed)
+	nodes, edges = slices.Clone(nodes), slices.Clone(edges)
+	for i := range nodes {
+		nodes[i].Birth = numbers[nodes[i].Birth-1]
+	}
+	for i, e := range edges {
+		a, b := numbers[e.A-1], numbers[e.B-1]
+		edges[i].A, edges[i].B = min(a, b), max(a, b)
+	}
+	return nodes, edges
+}
+
+// byIdentifier is what a partition says, whatever the numbers of births: clusters as sets of ties, and rejections.
+func byIdentifier(nodes []identity.Node, p identity.Partitioned) (clusters, rejected []string) {
+	tie := map[member.Birth]int64{}
+	for _, n := range nodes {
+		tie[n.Birth] = n.Tie
+	}
+	for _, c := range p.Clusters {
+		var ties []int64
+		for _, b := range c.Births {
+			ties = append(ties, tie[b])
+		}
+		slices.Sort(ties)
+		clusters = append(clusters, fmt.Sprint(ties))
+	}
+	for _, r := range p.Rejected {
+		rejected = append(rejected, fmt.Sprint(r.Edge.ID, r.Reason, r.NS))
+	}
+	slices.Sort(clusters)
+	slices.Sort(rejected)
+	return clusters, rejected
+}
+
+func TestPartitionDoesNotKnowWhoCameFirst(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		nodes, edges := graph(t)
+		clusters, rejected := byIdentifier(nodes, identity.Partition(nodes, edges))
+		for range 4 {
+			other, theirs := renumbered(nodes, edges, rapid.Uint64().Draw(t, "seed"))
+			p := identity.Partition(other, theirs)
+			c, r := byIdentifier(other, p)
+			require.Equal(t, clusters, c)
+			require.Equal(t, rejected, r)
 		}
 	})
 }

@@ -18,7 +18,7 @@ FROM member.births
 WHERE birth = ANY(@births)`
 
 // refreshMembersSQL derives the rows of clusters from their births: the newest statement of an attribute wins (ties: the
-// larger birth), tags are united, times are the earliest.
+// smaller births.tie), tags are united, times are the earliest.
 const refreshMembersSQL = `
 INSERT INTO member.members AS m (id, is_member, registered_at, first_fact_at, home_store, attrs, tags, updated_at)
 SELECT r.id, c.person, c.registered_at, c.first_fact_at, a.attrs ->> 'home_store', coalesce(a.attrs, '{}'), coalesce(t.tags, '{}'), @now
@@ -36,7 +36,7 @@ LEFT JOIN LATERAL (
         FROM member.births b
         JOIN member.attributes s USING (birth)
         WHERE b.root = r.id
-        ORDER BY s.name, s.at DESC, s.birth DESC
+        ORDER BY s.name, s.at DESC, b.tie, s.birth
     ) x
 ) a ON true
 LEFT JOIN LATERAL (
@@ -62,24 +62,29 @@ DELETE FROM member.reach
 WHERE id = ANY(@roots)`
 
 // refreshReachSQL derives, per cluster and channel, the identity to deliver to and whether consent stands. Of several
-// identities the one with consent of its own comes first, then the newest. Its own last word decides; without one, every
-// birth of the cluster that has said something must have granted last (the most restrictive wins); silence is refusal.
+// identities the one with consent of its own comes first, then the one seen last with the member (looked up only if there
+// are several). Its own last word decides; without one, every birth of the cluster that has said something must have
+// granted last (the most restrictive wins); silence is refusal.
 const refreshReachSQL = `
 INSERT INTO member.reach (id, channel, birth, granted)
 SELECT i.id, i.channel, i.birth, coalesce(i.own, said.granted, false)
 FROM (
-    SELECT DISTINCT ON (b.root, ch.channel) b.root AS id, ch.channel, b.birth, own.granted AS own
-    FROM member.births b
-    JOIN unnest(@channels::text[], @namespaces::text[]) AS ch (channel, ns) ON ch.ns = b.ns
+    SELECT DISTINCT ON (b.root, b.channel) b.root AS id, b.channel, b.birth, own.granted AS own
+    FROM (
+        SELECT b.root, ch.channel, b.birth, b.tie, count(*) OVER (PARTITION BY b.root, ch.channel) > 1 AS several
+        FROM member.births b
+        JOIN unnest(@channels::text[], @namespaces::text[]) AS ch (channel, ns) ON ch.ns = b.ns
+        WHERE b.root = ANY(@roots) AND b.erased_at IS NULL AND NOT b.quarantined
+    ) b
     LEFT JOIN LATERAL (
         SELECT k.granted
         FROM member.consents k
-        WHERE k.birth = b.birth AND k.channel = ch.channel
+        WHERE k.birth = b.birth AND k.channel = b.channel
         ORDER BY k.at DESC
         LIMIT 1
     ) own ON true
-    WHERE b.root = ANY(@roots) AND b.erased_at IS NULL AND NOT b.quarantined
-    ORDER BY b.root, ch.channel, (own.granted IS TRUE) DESC, (own.granted IS NOT NULL) DESC, b.birth DESC
+    ORDER BY b.root, b.channel, (own.granted IS TRUE) DESC, (own.granted IS NOT NULL) DESC,
+             CASE WHEN b.several THEN member.seen_at(b.birth, b.root) END DESC NULLS LAST, b.tie
 ) i
 LEFT JOIN LATERAL (
     SELECT bool_and(last.granted) AS granted
@@ -101,6 +106,10 @@ WHERE id = ANY(@roots)`
 func queueRefresh(b *pgx.Batch, roots []member.ID, now time.Time) {
 	b.Queue(refreshMembersSQL, pg.Args{"roots": ints(roots), "now": now})
 	b.Queue(clearReachSQL, pg.Args{"roots": ints(roots)})
+	queueReach(b, roots)
+}
+
+func queueReach(b *pgx.Batch, roots []member.ID) {
 	channels, spaces := channelNamespaces()
 	b.Queue(refreshReachSQL, pg.Args{"roots": ints(roots), "channels": channels, "namespaces": spaces})
 }

@@ -70,8 +70,8 @@ func identifierArgs(ids []identifier) pg.Args {
 // waits for the other and never in a circle. A row that a concurrent transaction inserted is not returned. An identifier
 // of somebody erased begins anew at the erasure, as an epoch that does not reach further back.
 const insertIdentifiersSQL = `
-INSERT INTO member.identifiers (ns, scope, vh, epoch, first_seen, last_seen)
-SELECT k.ns, k.scope, k.vh, k.epoch + (s.vh IS NOT NULL)::int, coalesce(s.erased_at + interval '1 microsecond', k.at), k.until
+INSERT INTO member.identifiers (ns, scope, vh, epoch, first_seen)
+SELECT k.ns, k.scope, k.vh, k.epoch + (s.vh IS NOT NULL)::int, coalesce(s.erased_at + interval '1 microsecond', k.at)
 FROM unnest(@ns::text[], @scope::text[], @vh::bytea[], @epoch::int[], @at::timestamptz[], @until::timestamptz[])
     AS k (ns, scope, vh, epoch, at, until)
 LEFT JOIN member.suppressed s ON s.ns = k.ns AND s.scope = k.scope AND s.vh = k.vh AND k.epoch = 0
@@ -125,11 +125,11 @@ FOR NO KEY UPDATE`
 
 // Read after the lock, in a statement of its own and so on a new snapshot.
 const loadComponentsSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE birth = ANY(@roots) AND raw_root = birth
 UNION ALL
-SELECT birth, root, raw_root, ns, scope, quarantined, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE raw_root = ANY(@roots) AND raw_root <> birth`
 
@@ -145,7 +145,7 @@ WHERE a_birth = ANY(@births) AND revoked_at IS NULL`
 
 func scanBirth(row pgx.CollectableRow) (birthRow, error) {
 	var b birthRow
-	err := row.Scan(&b.Birth, &b.root, &b.raw, &b.NS, &b.Scope, &b.Quarantined, &b.erased)
+	err := row.Scan(&b.Birth, &b.root, &b.raw, &b.NS, &b.Scope, &b.Quarantined, &b.Tie, &b.erased)
 	return b, err
 }
 
@@ -183,10 +183,10 @@ ORDER BY id
 FOR NO KEY UPDATE`
 
 const insertBirthsSQL = `
-INSERT INTO member.births (birth, root, raw_root, ns, scope, person, quarantined, first_fact_at, created_at)
-SELECT b.birth, b.root, b.raw, b.ns, b.scope, b.person, b.hot, b.fact, @now
-FROM unnest(@births::bigint[], @roots::bigint[], @raws::bigint[], @ns::text[], @scopes::text[], @persons::bool[], @hot::bool[], @facts::timestamptz[])
-    AS b (birth, root, raw, ns, scope, person, hot, fact)`
+INSERT INTO member.births (birth, root, raw_root, ns, scope, person, quarantined, tie, first_fact_at, created_at)
+SELECT b.birth, b.root, b.raw, b.ns, b.scope, b.person, b.hot, b.tie, b.fact, @now
+FROM unnest(@births::bigint[], @roots::bigint[], @raws::bigint[], @ns::text[], @scopes::text[], @persons::bool[], @hot::bool[], @ties::bigint[], @facts::timestamptz[])
+    AS b (birth, root, raw, ns, scope, person, hot, tie, fact)`
 
 const moveBirthsSQL = `
 UPDATE member.births b

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/cluster"
 )
 
 // component returns the evidence around births and what Partition makes of it.
@@ -34,7 +35,7 @@ func parseBirth(s string) member.Birth {
 	return member.Birth(n)
 }
 
-func birthOf(text string, c Cluster) member.Birth {
+func birthOf(text string, c cluster.Cluster) member.Birth {
 	if b := parseBirth(text); b != 0 {
 		return b
 	}
@@ -73,7 +74,7 @@ func outcomeView(o Outcome) OutcomeView {
 	return OutcomeView{clusterViews(o.Before), clusterViews(o.After), evidenceViews(o.Revoked), rejectionViews(o.Rejected)}
 }
 
-func clusterViews(cs []Cluster) []ClusterView {
+func clusterViews(cs []cluster.Cluster) []ClusterView {
 	out := make([]ClusterView, len(cs))
 	for i, c := range cs {
 		out[i].ID = c.Root.String()

@@ -12,7 +12,6 @@ CREATE TABLE member.identifiers (
     epoch       integer     NOT NULL DEFAULT 0,
     birth       bigint      NOT NULL DEFAULT nextval('member.birth_seq'),
     first_seen  timestamptz NOT NULL,
-    last_seen   timestamptz NOT NULL,
     CONSTRAINT identifiers_pkey PRIMARY KEY (ns, scope, vh, epoch),
     CONSTRAINT identifiers_vh_is_128_bit CHECK (octet_length(vh) = 16)
 );
@@ -21,7 +20,8 @@ COMMENT ON TABLE member.identifiers IS 'class=by_key; identifier → birth';
 -- One row per birth: which cluster it is in now (root = smallest birth of the cluster), which it would be in without
 -- limits and denials (raw_root), and what the cluster derives from it. The row whose birth is a raw_root is the lock of
 -- that raw component: whoever changes evidence or clusters inside it holds that row. A quarantined birth was seen with so
--- many accounts that it says nothing about who somebody is; it stands alone.
+-- many accounts that it says nothing about who somebody is; it stands alone. tie comes from the hash of the identifier: it
+-- decides where evidence is otherwise equal, because the numbers of births depend on who arrived first.
 CREATE TABLE member.births (
     birth         bigint      NOT NULL,
     root          bigint      NOT NULL,
@@ -30,6 +30,7 @@ CREATE TABLE member.births (
     scope         text        NOT NULL DEFAULT '',
     person        boolean     NOT NULL,
     quarantined   boolean     NOT NULL DEFAULT false,
+    tie           bigint      NOT NULL DEFAULT 0,
     registered_at timestamptz,
     first_fact_at timestamptz,
     created_at    timestamptz NOT NULL,
@@ -59,7 +60,7 @@ CREATE INDEX members_home_store ON member.members (home_store, id) WHERE is_memb
 COMMENT ON TABLE member.members IS 'class=by_birth; id is the root birth; effective profile of a cluster';
 
 -- Attributes that are not personal data in clear: gender, birthday, province, city, home_store, attr.*. The newest
--- statement in the cluster wins (ties: larger birth).
+-- statement in the cluster wins (ties: births.tie).
 CREATE TABLE member.attributes (
     birth   bigint      NOT NULL,
     name    text        NOT NULL,
@@ -91,7 +92,7 @@ CREATE TABLE member.consents (
 );
 COMMENT ON TABLE member.consents IS 'class=by_birth; consent statements';
 
--- Where a member can be reached: per cluster and channel the birth of the channel identity (newest seen) and whether the
+-- Where a member can be reached: per cluster and channel the birth of the channel identity (the newest by member.seen_at) and whether the
 -- cluster''s effective consent stands. Derived, rebuilt with members.
 CREATE TABLE member.reach (
     id       bigint  NOT NULL,

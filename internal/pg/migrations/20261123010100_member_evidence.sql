@@ -24,6 +24,18 @@ CREATE INDEX evidence_revoked ON member.evidence (a_birth) WHERE revoked_at IS N
 CREATE INDEX evidence_deny ON member.evidence (a_birth, b_birth) WHERE kind = 'deny' AND revoked_at IS NULL;
 COMMENT ON TABLE member.evidence IS 'class=by_birth; which births were seen together, revocable, never deleted';
 
+-- When a birth was last seen with another birth of its member: the newest live evidence between the two. Of several phones
+-- of one member, this is the one in use.
+-- +goose StatementBegin
+CREATE FUNCTION member.seen_at(of_birth bigint, of_root bigint) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT max(e.last_at)
+    FROM member.births o
+    JOIN member.evidence e ON e.a_birth = o.birth
+    WHERE o.root = of_root AND (e.a_birth = of_birth OR e.b_birth = of_birth) AND e.kind <> 'deny' AND e.revoked_at IS NULL
+$$;
+-- +goose StatementEnd
+
 -- Observations already counted, by hash of source, key and identifiers: a replay changes nothing.
 CREATE TABLE member.evidence_events (
     hash  bytea       NOT NULL,

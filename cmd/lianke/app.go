@@ -140,6 +140,7 @@ func (a *app) wire(context.Context) error {
 	a.bus = events.New(a.db, a.clock, a.jobs)
 	a.auth = auth.New(a.db, a.clock, a.log, org.Tree{})
 	a.api = api.New(version(), a.auth, a.log)
+	a.api.Pages(api.Facts{Version: version(), Roles: a.cfg.Roles, AdminAddr: a.cfg.AdminAddr})
 	api.AccountRoutes(a.api, a.auth, len(a.cfg.PublicURL) > 5 && a.cfg.PublicURL[:5] == "https")
 
 	if err := a.wireMembers(); err != nil {

@@ -53,3 +53,9 @@ func Open(ctx context.Context, url string, maxConns int) (*Pool, error) {
 	}
 	return &Pool{pool}, nil
 }
+
+// Dial opens a connection outside of the pool, for the rare statement that must neither wait for the pool nor share a
+// caller's transaction. The caller closes it.
+func (p *Pool) Dial(ctx context.Context) (*pgx.Conn, error) {
+	return pgx.ConnectConfig(ctx, p.Config().ConnConfig)
+}

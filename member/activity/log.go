@@ -21,7 +21,8 @@ type Log struct {
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	months map[int]time.Time // year*12+month → when this process made sure of its partition
+	months map[int]time.Time // by monthOf → when this process made sure of its partition
+	making chan struct{}     // holds one: who makes partitions
 
 	wakeMu sync.Mutex
 	wake   chan struct{} // closed when rows were numbered in this process
@@ -29,7 +30,7 @@ type Log struct {
 
 // NewLog returns a log on the pool.
 func NewLog(db pg.DB, clk clock.Clock, log *slog.Logger) *Log {
-	return &Log{db: db, clock: clk, log: log, months: map[int]time.Time{}, wake: make(chan struct{})}
+	return &Log{db: db, clock: clk, log: log, months: map[int]time.Time{}, making: make(chan struct{}, 1), wake: make(chan struct{})}
 }
 
 // inputCTE spreads the columns of a batch; appendSQL and settleSQL begin with it.
@@ -309,40 +310,6 @@ func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key s
 	}
 	if _, err := tx.Exec(ctx, touchSQL, pg.Args{"births": births, "key": key, "at": at, "mode": string(mode)}); err != nil {
 		return fmt.Errorf("touch members: %w", err)
-	}
-	return nil
-}
-
-const ensurePartitionsSQL = `
-SELECT member.ensure_activity_partitions(@at::timestamptz, @at::timestamptz)`
-
-// settled is how long ago a partition must have been made for every open transaction to know it.
-const settled = 15 * time.Minute
-
-// ensurePartitions makes the monthly partitions that the rows need, on a connection of its own: the caller's transaction
-// must not hold their locks. A transaction that has used the log before does not notice a new partition by itself, because
-// it holds the lock at which PostgreSQL would look for news; reading from the partition makes it look.
-func (l *Log) ensurePartitions(ctx context.Context, tx pgx.Tx, rows []encoded) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	touched := map[int]bool{}
-	for i := range rows {
-		at := rows[i].OccurredAt
-		month := at.Year()*12 + int(at.Month())
-		made, known := l.months[month]
-		if touched[month] || known && time.Since(made) > settled {
-			continue
-		}
-		if !known {
-			if _, err := l.db.Exec(ctx, ensurePartitionsSQL, pg.Args{"at": at}); err != nil {
-				return fmt.Errorf("make partition for %s: %w", at.Format("2006-01"), err)
-			}
-			l.months[month] = time.Now()
-		}
-		touched[month] = true
-		if _, err := tx.Exec(ctx, "SELECT FROM member.activities_"+at.Format("200601")+" WHERE false"); err != nil {
-			return fmt.Errorf("see partition for %s: %w", at.Format("2006-01"), err)
-		}
 	}
 	return nil
 }

@@ -239,3 +239,42 @@ func TestNewMonthWithinATransaction(t *testing.T) {
 	}))
 	require.Len(t, b.drain(t, "c"), 24)
 }
+
+// The first writers of a month occupy the whole pool, and none of them waits for a connection that another holds.
+func TestFirstWritersOfAMonthDoNotWaitForThePool(t *testing.T) {
+	t.Parallel()
+	const writers, conns = 64, 10
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	db, err := pg.Open(ctx, pgtest.URL(t), conns)
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	log := activity.NewLog(db, clock.System{}, slog.New(slog.DiscardHandler))
+
+	var full, done sync.WaitGroup // full: every connection of the pool is in a transaction
+	full.Add(conns)
+	begun := make(chan struct{}, conns)
+	errs := make([]error, writers)
+	for w := range writers {
+		done.Go(func() {
+			errs[w] = pg.InTx(ctx, db, func(tx pgx.Tx) error {
+				select {
+				case begun <- struct{}{}: // one of the first ten, in its first attempt
+					full.Done()
+					full.Wait()
+				default:
+				}
+				at := noon.AddDate(3, w%3, 0)
+				_, err := log.Append(ctx, tx, []activity.Activity{viewed(member.Birth(w+1), fmt.Sprint(w), at, "1")})
+				return err
+			})
+		})
+	}
+	done.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	var n int
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM member.activities`).Scan(&n))
+	require.Equal(t, writers, n)
+}

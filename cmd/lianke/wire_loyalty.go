@@ -51,6 +51,7 @@ func (a *app) wireLoyalty() {
 		_, err := a.coupons.Expire(ctx, a.clock.Now(), member.ModeLive)
 		return err
 	})
+	a.loop("api", "coupon filter", a.coupons.RunFilter)
 	a.jobs.Every("ledger fold", 10*time.Second, func(ctx context.Context) error {
 		_, err := a.ledger.Fold(ctx, a.db)
 		return err

@@ -65,6 +65,27 @@ func (s *Service) FillFilter(ctx context.Context) error {
 	return s.filter.Fill(ctx, s.db, s.clock.Now())
 }
 
+// filterEvery is how often the filter is filled again. Between two fillings it only gets less useful: codes of weeks that
+// were not over at the last one are looked up.
+const filterEvery = time.Hour
+
+// RunFilter fills the filter of this process at once and then regularly until ctx ends. Until it is filled for the first
+// time, and whenever filling fails, every code is looked up.
+func (s *Service) RunFilter(ctx context.Context) error {
+	for {
+		if err := s.FillFilter(ctx); err != nil {
+			return err
+		}
+		t := time.NewTimer(filterEvery)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
 // Redemption is the use of a coupon in an order.
 type Redemption struct {
 	Code       string

@@ -51,6 +51,15 @@ func (a *app) wireLoyalty() {
 		_, err := a.coupons.Expire(ctx, a.clock.Now(), member.ModeLive)
 		return err
 	})
+	a.loop("jobs", "tiers", a.points.FollowTiers)
+	a.jobs.Every("tier periods", 15*time.Minute, func(ctx context.Context) error {
+		_, err := a.points.ExpireTiers(ctx)
+		return err
+	})
+	a.jobs.Every("tier evaluation", 24*time.Hour, func(ctx context.Context) error {
+		_, err := a.points.EvaluateTiers(ctx)
+		return err
+	})
 	a.loop("api", "coupon filter", a.coupons.RunFilter)
 	a.jobs.Every("ledger fold", 10*time.Second, func(ctx context.Context) error {
 		_, err := a.ledger.Fold(ctx, a.db)

@@ -21,6 +21,12 @@
 // one side spent from lots of the other show as owed and receivable in Balance; Untangle gives them back to the lots and
 // makes them debts of the spender: each side then has what its births earned. A later merge nets both out again.
 //
+// Tiers. A member's growth (points granted less revoked, or fen paid less returned, over all its births in a tier's window)
+// puts it into a tier for a period. It goes up at once, and down only when the period is over; a tier reached again then begins
+// another period. Rows of member.tiers stay under the birth that was the root when they were decided: a merged member has the
+// best of them, and what splits off takes its own along. Members are evaluated in sets, behind the feed (points earned, orders
+// paid, merges and splits), when periods end, and all of them daily. tier_changed is backfill when only backfill caused it.
+//
 // Every move has a key and is done once (point_moves): the same key with another input is ErrKeyReused. Every move is
 // posted to the book points.<programme> of internal/ledger, whose accounts always agree with the tables:
 //
@@ -30,6 +36,6 @@
 // Check compares them. Locks: member rows (member/cluster), then lots in the order (birth, key), then ledger accounts, all
 // of which are hot and lock nothing. Expire skips lots that are locked and takes them in its next run.
 //
-// Owns member.programmes, point_moves, point_lots, point_allocations, point_debts. Appends points_earned, points_spent,
+// Owns member.programmes, point_moves, point_lots, point_allocations, point_debts, tiers. Appends points_earned, points_spent,
 // points_expired and tier_changed to the activity log. Handles member.identity.split (Untangle).
 package points

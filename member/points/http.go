@@ -44,6 +44,7 @@ func Routes(a *api.API, s *Service, audit Auditor) {
 	api.Add(a, op("update-programme", http.MethodPut, "/programmes/{code}", "Change a programme; lots keep their terms", edit), h.update)
 	api.Add(a, op("member-points", http.MethodGet, "/members/{birth}/points", "Balances of a member", see), h.balances)
 	api.Add(a, op("member-point-lots", http.MethodGet, "/members/{birth}/point-lots", "Lots of a member", see), h.lots)
+	api.Add(a, op("member-tiers", http.MethodGet, "/members/{birth}/tiers", "Tiers of a member", see), h.tiers)
 	api.Add(a, op("grant-points", http.MethodPost, "/members/{birth}/points/grant", "Grant points by hand, within the role's limit", move), h.grant)
 	api.Add(a, op("spend-points", http.MethodPost, "/members/{birth}/points/spend", "Spend points by hand, within the role's limit", move), h.spend)
 	finance := []auth.Role{auth.RoleFinance}
@@ -127,6 +128,20 @@ func (h handlers) balances(ctx context.Context, in *balancesInput) (*api.PageOut
 		return nil, err
 	}
 	all, err := h.s.Balance(ctx, h.s.db, c.Births, h.s.clock.Now(), time.Duration(in.Days)*24*time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewPage(all, len(all), nil), nil
+}
+
+type tiersInput struct{ MemberPath }
+
+func (h handlers) tiers(ctx context.Context, in *tiersInput) (*api.PageOutput[Standing], error) {
+	_, c, err := in.Cluster(ctx, h.s.db)
+	if err != nil {
+		return nil, err
+	}
+	all, err := h.s.Tiers(ctx, h.s.db, c.Root)
 	if err != nil {
 		return nil, err
 	}

@@ -114,6 +114,7 @@ var scoped = []struct {
 	{"POST", "/api/v1/members/ID/identity/revoke", `{"evidence":"1","reason":"x"}`},
 	{"GET", "/api/v1/members/ID/points", ""},
 	{"GET", "/api/v1/members/ID/point-lots", ""},
+	{"GET", "/api/v1/members/ID/tiers", ""},
 	{"POST", "/api/v1/members/ID/points/grant", `{"programme":"points","points":1,"reason":"x"}`},
 	{"POST", "/api/v1/members/ID/points/spend", `{"programme":"points","points":1,"reason":"x"}`},
 	{"GET", "/api/v1/members/ID/coupons", ""},

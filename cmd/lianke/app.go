@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lianke/lianke/commerce/org"
+	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
@@ -23,6 +24,7 @@ import (
 	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/redis"
+	"github.com/lianke/lianke/internal/search"
 	"github.com/lianke/lianke/journeys"
 	"github.com/lianke/lianke/segments"
 )
@@ -63,6 +65,9 @@ type app struct {
 	members
 	messaging
 	loyalty
+
+	search    search.Index
+	catalogue *product.Catalogue
 
 	importer *importer.Service
 	segments *segments.Service
@@ -149,6 +154,9 @@ func (a *app) wire(context.Context) error {
 	answers := api.NewIdempotency(a.db, a.clock, a.ring)
 	a.api.KeepAnswers(answers)
 	a.jobs.Every("kept answers", time.Hour, answers.Forget)
+	if err := a.wireSearch(); err != nil {
+		return err
+	}
 	a.wireIngest()
 	if err := a.wireChannels(); err != nil {
 		return err

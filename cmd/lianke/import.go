@@ -70,6 +70,9 @@ func runImport(ctx context.Context, c console, args []string) error {
 			printReport(c.out, file, rep)
 		}
 	}
+	if _, err := app.catalogue.Index(ctx); err != nil {
+		app.log.WarnContext(ctx, "products are not in the search index yet; serve will put them there", "error", err)
+	}
 	if common.json {
 		return json.NewEncoder(c.out).Encode(total)
 	}

@@ -47,6 +47,7 @@ func commands() []command {
 		journeyCommand(),
 		sandboxCommand(),
 		identityCommand(),
+		searchCommand(),
 		benchCommand(),
 	}
 }

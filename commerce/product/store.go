@@ -19,7 +19,14 @@ FROM unnest(@spus::text[], @names::text[], @categories::text[], @brands::text[])
 ORDER BY spu, ord DESC
 ON CONFLICT (spu) DO UPDATE
 SET name = excluded.name, category = excluded.category, brand = excluded.brand, updated_at = excluded.updated_at
-WHERE (products.name, products.category, products.brand) IS DISTINCT FROM (excluded.name, excluded.category, excluded.brand)`
+WHERE (products.name, products.category, products.brand) IS DISTINCT FROM (excluded.name, excluded.category, excluded.brand)
+RETURNING spu`
+
+// touchSKUs makes the search index read the SKUs of changed products again.
+const touchSKUs = `
+UPDATE commerce.skus
+SET version = version + 1, unindexed = true
+WHERE sku = ANY (ARRAY(SELECT sku FROM commerce.skus WHERE spu = ANY(@spus) ORDER BY sku FOR NO KEY UPDATE))`
 
 const upsertSKUs = `
 INSERT INTO commerce.skus (sku, spu, name, unit, tag_price_fen, retail_price_fen, status, attrs, created_at, updated_at)
@@ -30,7 +37,7 @@ ORDER BY sku
 ON CONFLICT (sku) DO UPDATE
 SET spu = excluded.spu, name = excluded.name, unit = excluded.unit, tag_price_fen = excluded.tag_price_fen,
     retail_price_fen = excluded.retail_price_fen, status = excluded.status, attrs = excluded.attrs, stub = false,
-    version = skus.version + 1, updated_at = excluded.updated_at`
+    version = skus.version + 1, unindexed = true, updated_at = excluded.updated_at`
 
 const upsertBarcodes = `
 INSERT INTO commerce.barcodes (barcode, sku)
@@ -58,9 +65,16 @@ func Put(ctx context.Context, tx pgx.Tx, skus []SKU, now time.Time) error {
 			barcodes, owners = append(barcodes, b), append(owners, s.SKU)
 		}
 	}
-	_, err := tx.Exec(ctx, upsertProducts, pg.Args{"spus": spus, "names": names, "categories": categories, "brands": brands, "now": now})
+	rows, err := tx.Query(ctx, upsertProducts, pg.Args{"spus": spus, "names": names, "categories": categories, "brands": brands, "now": now})
 	if err != nil {
 		return fmt.Errorf("put products: %w", err)
+	}
+	changed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("put products: %w", err)
+	}
+	if _, err = tx.Exec(ctx, touchSKUs, pg.Args{"spus": changed}); err != nil {
+		return fmt.Errorf("mark SKUs of changed products: %w", err)
 	}
 	_, err = tx.Exec(ctx, upsertSKUs, pg.Args{
 		"skus": codes, "spus": spus, "names": names, "units": units, "tags": tags, "retails": retails, "statuses": statuses, "attrs": attrs, "now": now,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -261,4 +262,13 @@ func TestOpenAPIIsComplete(t *testing.T) {
 	}
 	require.Contains(t, string(text), `"maxLength"`, "limits come from validate tags")
 	golden(t, "openapi.json", strings.Replace(string(text), strconv.Quote(version()), `"current"`, 1))
+}
+
+// The job runner takes every job and every periodic job of the program: a name that River refuses would stop them all.
+func TestJobsStart(t *testing.T) {
+	t.Parallel()
+	a := wired(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, a.jobs.Run(ctx))
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,7 +73,7 @@ func (r *Runner) Every(name string, interval time.Duration, fn func(ctx context.
 		func() (river.JobArgs, *river.InsertOpts) {
 			return tickArgs{Name: name}, &river.InsertOpts{MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished}}
 		},
-		&river.PeriodicJobOpts{ID: name, RunOnStart: true},
+		&river.PeriodicJobOpts{ID: strings.ReplaceAll(name, " ", "-"), RunOnStart: true},
 	))
 }
 

@@ -205,5 +205,6 @@ func (s *Service) actorOfKey(ctx context.Context, secret string) (Actor, error) 
 	}
 	a := Actor{ID: key.ID, Name: "key " + key.Name, Roles: key.Roles}
 	a.Scope, err = s.scope(ctx, a, key.Org)
+	a.Scope.Reveal = false // personal data in clear is for people, who answer for their reasons
 	return a, err
 }

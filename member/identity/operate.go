@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -66,22 +67,65 @@ func (s *Service) Merge(ctx context.Context, tx pgx.Tx, in MergeInput) (Outcome,
 			c.revoked[e.ID] = true
 		}
 	}
-	c.add(in.A, in.B, KindOperator, "operator:"+in.Actor, 0, c.at)
+	endA, err := anchor(ctx, tx, a.Births)
+	if err != nil {
+		return Outcome{}, err
+	}
+	endB, err := anchor(ctx, tx, b.Births)
+	if err != nil {
+		return Outcome{}, err
+	}
+	c.add(endA, endB, KindOperator, "operator:"+in.Actor, 0, c.at)
 	out, err := s.operate(ctx, tx, c, edges)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if c.births[in.A].root != c.births[in.B].root {
+	if c.births[endA].root != c.births[endB].root {
 		why := Reason("unknown")
 		for _, r := range c.result {
-			if r.Edge.Kind == KindOperator && r.Edge.A == min(in.A, in.B) && r.Edge.B == max(in.A, in.B) {
+			if r.Edge.Kind == KindOperator && r.Edge.A == min(endA, endB) && r.Edge.B == max(endA, endB) {
 				why = r.Reason
 			}
 		}
 		return Outcome{}, ErrMerge.With("a", in.A, "b", in.B, "why", why)
 	}
-	err = s.bus.Publish(ctx, tx, Merged{Root: member.ID(c.births[in.A].root), Before: []member.ID{a.Root, b.Root}, Actor: in.Actor})
+	err = s.bus.Publish(ctx, tx, Merged{Root: member.ID(c.births[endA].root), Before: []member.ID{a.Root, b.Root}, Actor: in.Actor})
 	return out, err
+}
+
+const anchorSQL = `
+SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
+FROM member.births
+WHERE birth = ANY(@births)
+ORDER BY birth`
+
+// anchor returns the birth of a member that stands for it best: an account, else an identifier of its own, else any. An
+// operator's word about people must not hang on a phone, which could then leave the account that it was seen with.
+func anchor(ctx context.Context, tx pgx.Tx, births []member.Birth) (member.Birth, error) {
+	rows, err := tx.Query(ctx, anchorSQL, pg.Args{"births": ints(births)})
+	if err != nil {
+		return 0, fmt.Errorf("read births: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, scanBirth)
+	if err != nil {
+		return 0, fmt.Errorf("read births: %w", err)
+	}
+	rank := func(b birthRow) int {
+		ns := byCode[b.NS]
+		switch {
+		case b.Quarantined || b.erased:
+			return 4
+		case ns.Class == ClassAccount:
+			return 0
+		case ns.Person() && !ns.Shareable:
+			return 1
+		case ns.Person():
+			return 2
+		default:
+			return 3
+		}
+	}
+	return slices.MinFunc(all, func(x, y birthRow) int { return cmp.Compare(rank(x), rank(y)) }).Birth, nil
 }
 
 // Split takes births out of their member: evidence between them and the rest is revoked, and denials keep tomorrow's

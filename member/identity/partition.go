@@ -409,13 +409,14 @@ func (p *partition) allFit(x int, edges []Edge) bool {
 		roots[p.find(p.index[e.A])] = true
 		roots[p.find(p.index[e.B])] = true
 	}
-	size, held := 0, map[limitKey]int{}
+	size, held, holders := 0, map[limitKey]int{}, map[limitKey]int{}
 	for r := range roots {
 		g := p.groups[r]
 		size += g.size
 		for k, n := range g.held {
 			held[k] += n
-			if len(roots) > 1 && held[k] > byCode[k.ns].Limit {
+			// One that is over its limit by itself, on an operator's word, stands in nobody's way, as in follow.
+			if holders[k]++; holders[k] > 1 && held[k] > byCode[k.ns].Limit {
 				return false
 			}
 		}

@@ -158,3 +158,26 @@ func TestOperatorSplitsAndTheNextImportArrives(t *testing.T) {
 		return err
 	}), identity.ErrEvidence)
 }
+
+// Whichever identifier an operator names, whole members come together, and what either is seen with later still joins them.
+func TestOperatorMergesWholeMembers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one := keys{src("pos", "1"), ph("13800000001")}
+	two := keys{src("pos", "2"), ph("13800000002"), user("two")}
+	b.observe(see(1, one...))
+	b.observe(see(2, two...))
+	b.same(one, two)
+	phone := func(k identity.Key) member.Birth {
+		birth, _, err := b.svc.Lookup(b.t.Context(), b.db, k, at(9_999))
+		require.NoError(t, err)
+		return birth
+	}
+	require.NoError(t, pg.InTx(t.Context(), b.db, func(tx pgx.Tx) error {
+		_, err := b.svc.Merge(t.Context(), tx, identity.MergeInput{A: phone(one[1]), B: phone(two[1]), Actor: "周可", Reason: "same person"})
+		return err
+	}))
+	b.same(append(one, two...))
+	b.observe(see(3, user("two"), ph("13800000001")))
+	b.same(append(one, two...))
+}

@@ -308,10 +308,19 @@ func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key s
 	if key != KeyProfile && key != KeyIdentity {
 		return fmt.Errorf("touch: %q is not a change of the member", key)
 	}
-	if _, err := tx.Exec(ctx, touchSQL, pg.Args{"births": births, "key": key, "at": at, "mode": string(mode)}); err != nil {
+	var b pgx.Batch
+	l.QueueTouch(&b, births, key, mode, at)
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("touch members: %w", err)
 	}
 	return nil
+}
+
+// QueueTouch is Touch as part of a batch that the caller sends.
+func (l *Log) QueueTouch(b *pgx.Batch, births []member.Birth, key string, mode member.Mode, at time.Time) {
+	if len(births) > 0 {
+		b.Queue(touchSQL, pg.Args{"births": births, "key": key, "at": at, "mode": string(mode)})
+	}
 }
 
 func columns(rows []encoded, which []int) pg.Args {

@@ -23,12 +23,14 @@ type change struct {
 	mode                 member.Mode
 	at                   time.Time
 	fresh                map[member.Birth]freshBirth
-	touched              map[member.Birth]bool // births that exist
+	touched              map[member.Birth]member.Birth // births that exist → the raw component they were seen in, 0 if unknown
 	added                map[edgeKey]*Edge
 	revoked              map[int64]bool
 	deferred             bool // the caller refreshes members itself
 	rebuildAll           bool // partition everything concerned, for its rejections
+	probing              bool // the planner was told to probe indexes, and is to be told that it need not any more
 
+	denied  map[member.Birth]bool      // births of the locked components with a denial
 	births  map[member.Birth]*birthRow // all of the locked components, and the fresh ones, as they are after apply
 	members map[member.Birth][]member.Birth
 	changed []member.ID // roots whose cluster is new or different
@@ -47,7 +49,7 @@ type edgeKey struct {
 
 func newChange(cause, actor string) *change {
 	return &change{cause: cause, actor: actor, mode: member.ModeLive, fresh: map[member.Birth]freshBirth{},
-		touched: map[member.Birth]bool{}, added: map[edgeKey]*Edge{}, revoked: map[int64]bool{}}
+		touched: map[member.Birth]member.Birth{}, added: map[edgeKey]*Edge{}, revoked: map[int64]bool{}}
 }
 
 func (c *change) create(n Node, at time.Time) {
@@ -56,7 +58,7 @@ func (c *change) create(n Node, at time.Time) {
 	}
 }
 
-func (c *change) touch(b member.Birth) { c.touched[b] = true }
+func (c *change) touch(b, raw member.Birth) { c.touched[b] = raw }
 
 // add notes evidence; several observations of one pair, kind and source count together.
 func (c *change) add(x, y member.Birth, kind, source string, trust int, at time.Time) {
@@ -124,10 +126,15 @@ func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) erro
 		return nil
 	}
 	touched := slices.Sorted(maps.Keys(c.touched))
-	roots, err := rawRoots(ctx, tx, touched)
-	if err != nil {
-		return err
+	roots := slices.Sorted(maps.Values(c.touched))
+	roots = slices.Compact(roots)
+	if roots[0] == 0 {
+		var err error
+		if roots, err = rawRoots(ctx, tx, touched); err != nil {
+			return err
+		}
 	}
+	c.denied = map[member.Birth]bool{}
 	for range maxLockAttempts {
 		var b pgx.Batch
 		var rows []birthRow
@@ -135,6 +142,14 @@ func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) erro
 		b.Queue(lockComponentsSQL, pg.Args{"roots": ints(roots)})
 		b.Queue(loadComponentsSQL, pg.Args{"roots": ints(roots)}).Query(func(r pgx.Rows) (err error) {
 			rows, err = pgx.CollectRows(r, scanBirth)
+			return err
+		})
+		b.Queue(loadDenialsSQL, pg.Args{"roots": ints(roots)}).Query(func(r pgx.Rows) error {
+			var x, y member.Birth
+			_, err := pgx.ForEachRow(r, []any{&x, &y}, func() error {
+				c.denied[x], c.denied[y] = true, true
+				return nil
+			})
 			return err
 		})
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
@@ -150,9 +165,11 @@ func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) erro
 		if _, err := tx.Exec(ctx, `ROLLBACK TO SAVEPOINT identity_rank_2`); err != nil {
 			return fmt.Errorf("drop component locks: %w", err)
 		}
+		var err error
 		if roots, err = rawRoots(ctx, tx, touched); err != nil {
 			return err
 		}
+		clear(c.denied)
 	}
 	return fmt.Errorf("components keep moving: %w", pg.ErrRetry)
 }
@@ -201,13 +218,9 @@ func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
 			complex[r] = true
 		}
 	}
-	denied, err := s.deniedPairs(ctx, tx, c, all, parts)
-	if err != nil {
-		return err
-	}
 	var rebuild []member.Birth
 	for r, births := range parts {
-		if complex[r] || !c.simple(births, denied) {
+		if complex[r] || !c.simple(births) {
 			rebuild = append(rebuild, births...)
 			continue
 		}
@@ -229,7 +242,7 @@ func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
 
 // simple reports whether Partition would certainly follow all evidence within the births: no limit, denial, device or hot
 // identifier can stand in the way. It errs on the side of no.
-func (c *change) simple(births []member.Birth, denied map[member.Birth]bool) bool {
+func (c *change) simple(births []member.Birth) bool {
 	if len(births) == 1 {
 		return true
 	}
@@ -242,7 +255,7 @@ func (c *change) simple(births []member.Birth, denied map[member.Birth]bool) boo
 	for _, b := range births {
 		n := c.births[b]
 		ns := byCode[n.NS]
-		if !ns.bridges() || n.Quarantined || denied[b] {
+		if !ns.bridges() || n.Quarantined || c.denied[b] {
 			return false
 		}
 		if ns.Class == ClassAccount {
@@ -257,26 +270,6 @@ func (c *change) simple(births []member.Birth, denied map[member.Birth]bool) boo
 		}
 	}
 	return accounts <= maxAccountsOfOne
-}
-
-// deniedPairs returns the births with a denial. A denial is about two births that exist, so fresh ones need no look.
-func (s *Service) deniedPairs(ctx context.Context, tx pgx.Tx, c *change, all []member.Birth, parts map[int][]member.Birth) (map[member.Birth]bool, error) {
-	if len(parts) == len(all) || len(c.touched) == 0 {
-		return nil, nil
-	}
-	rows, err := tx.Query(ctx, loadDenialsSQL, pg.Args{"births": ints(all)})
-	if err != nil {
-		return nil, fmt.Errorf("load denials: %w", err)
-	}
-	edges, err := pgx.CollectRows(rows, scanEdge)
-	if err != nil {
-		return nil, fmt.Errorf("load denials: %w", err)
-	}
-	out := make(map[member.Birth]bool, 2*len(edges))
-	for _, e := range edges {
-		out[e.A], out[e.B] = true, true
-	}
-	return out, nil
 }
 
 // rebuild partitions the births from all their evidence.
@@ -374,15 +367,11 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	case c.deferred:
 		b.Queue(openMembersSQL, pg.Args{"roots": ints(c.changed), "now": c.at})
 	default:
-		queueRefresh(&b, c.changed, c.at)
+		had := slices.DeleteFunc(slices.Clone(c.changed), func(r member.ID) bool { _, existed := before[member.Birth(r)]; return !existed })
+		queueRefresh(&b, c.changed, had, c.at)
 	}
 	if len(seen) > 0 {
 		queueReach(&b, seen)
-	}
-	if b.Len() > 0 {
-		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
-			return fmt.Errorf("write identity: %w", err)
-		}
 	}
 	announce := make([]member.Birth, len(c.changed))
 	for i, r := range c.changed {
@@ -392,7 +381,16 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 		announce = append(announce, member.Birth(g))
 	}
 	slices.Sort(announce)
-	return s.log.Touch(ctx, tx, announce, activity.KeyIdentity, c.mode, c.at)
+	s.log.QueueTouch(&b, announce, activity.KeyIdentity, c.mode, c.at)
+	if c.probing {
+		b.Queue(probeDone)
+	}
+	if b.Len() > 0 {
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+	}
+	return nil
 }
 
 // several reports whether a cluster holds more than one identity of a channel.

@@ -109,7 +109,7 @@ func (s *Service) Erase(ctx context.Context, tx pgx.Tx, secrets *member.Secrets,
 	b.Queue(suppressSQL, pg.Args{"births": ints(c.Births), "now": now})
 	b.Queue(tombstoneSQL, pg.Args{"births": ints(c.Births), "ties": veil(op.births, c.Births), "now": now})
 	b.Queue(forgetSQL, args)
-	queueRefresh(&b, []member.ID{c.Root}, now)
+	queueRefresh(&b, []member.ID{c.Root}, []member.ID{c.Root}, now)
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return cluster.Cluster{}, fmt.Errorf("erase member %s: %w", c.Root, err)
 	}

@@ -47,7 +47,7 @@ type Resolved struct {
 type observed struct {
 	ids    []identifier // parallel to Keys; ns "" where unusable
 	births []member.Birth
-	epochs []int
+	found  []known // parallel to births
 	isNew  []bool
 	first  int // the primary among the keys
 	kind   string
@@ -80,7 +80,7 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 		return nil, nil, err
 	}
 	c := newChange("observed", "")
-	c.deferred = deferred
+	c.deferred, c.probing = deferred, true
 	for i, w := range work {
 		if w.err != nil {
 			continue
@@ -90,9 +90,9 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 				continue
 			}
 			if w.isNew[k] {
-				c.create(Node{Birth: b, NS: w.ids[k].ns, Scope: w.ids[k].scope, Tie: w.ids[k].tie(w.epochs[k])}, obs[i].At)
+				c.create(Node{Birth: b, NS: w.ids[k].ns, Scope: w.ids[k].scope, Tie: w.ids[k].tie(w.found[k].epoch)}, obs[i].At)
 			} else {
-				c.touch(b)
+				c.touch(b, w.found[k].raw)
 			}
 			if p := w.births[w.first]; k != w.first && p != b && !w.replay {
 				c.add(p, b, w.kind, obs[i].Source, w.trust, obs[i].At)
@@ -146,7 +146,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 		w.first = -1
 		w.ids = make([]identifier, len(o.Keys))
 		w.births = make([]member.Birth, len(o.Keys))
-		w.epochs = make([]int, len(o.Keys))
+		w.found = make([]known, len(o.Keys))
 		w.isNew = make([]bool, len(o.Keys))
 		usable := 0
 		for k, key := range o.Keys {
@@ -197,7 +197,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 			if !ok {
 				continue // erased since
 			}
-			w.births[k], w.epochs[k] = e.birth, e.epoch
+			w.births[k], w.found[k] = e.birth, e
 			w.isNew[k] = e.fresh
 			if w.first < 0 {
 				w.first = k
@@ -214,6 +214,7 @@ func (s *Service) identify(ctx context.Context, tx pgx.Tx, obs []Observation) ([
 // order, so that a concurrent replay of the same batch waits here and then knows that it is one.
 func (s *Service) lookUp(ctx context.Context, tx pgx.Tx, hashes map[[32]byte]time.Time, wanted map[identifier]span) (map[[32]byte]bool, map[identifier][]known, error) {
 	var b pgx.Batch
+	b.Queue(probeOnly)
 	hs, ats := make([][]byte, 0, len(hashes)), make([]time.Time, 0, len(hashes))
 	for h, at := range hashes {
 		hs, ats = append(hs, h[:]), append(ats, at)

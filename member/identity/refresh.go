@@ -17,6 +17,8 @@ SELECT DISTINCT root
 FROM member.births
 WHERE birth = ANY(@births)`
 
+// The laterals with OFFSET 0 and LIMIT make both statements probe by birth, whatever the planner thinks of the tables.
+
 // refreshMembersSQL derives the rows of clusters from their births: the newest statement of an attribute wins (ties: the
 // smaller births.tie), tags are united, times are the earliest.
 const refreshMembersSQL = `
@@ -24,7 +26,8 @@ INSERT INTO member.members AS m (id, is_member, registered_at, first_fact_at, ho
 SELECT r.id, c.person, c.registered_at, c.first_fact_at, a.attrs ->> 'home_store', coalesce(a.attrs, '{}'), coalesce(t.tags, '{}'), @now
 FROM unnest(@roots::bigint[]) AS r (id)
 JOIN LATERAL (
-    SELECT bool_or(b.person AND b.erased_at IS NULL) AS person, min(b.registered_at) AS registered_at, min(b.first_fact_at) AS first_fact_at
+    SELECT bool_or(b.person AND b.erased_at IS NULL) AS person, min(b.registered_at) AS registered_at, min(b.first_fact_at) AS first_fact_at,
+           array_agg(b.birth) AS births, array_agg(b.tie) AS ties
     FROM member.births b
     WHERE b.root = r.id
     HAVING count(*) > 0
@@ -33,17 +36,15 @@ LEFT JOIN LATERAL (
     SELECT jsonb_object_agg(x.name, x.value) FILTER (WHERE x.value <> 'null') AS attrs
     FROM (
         SELECT DISTINCT ON (s.name) s.name, s.value
-        FROM member.births b
-        JOIN member.attributes s USING (birth)
-        WHERE b.root = r.id
-        ORDER BY s.name, s.at DESC, b.tie, s.birth
+        FROM unnest(c.births, c.ties) AS b (birth, tie)
+        CROSS JOIN LATERAL (SELECT name, value, at FROM member.attributes WHERE birth = b.birth OFFSET 0) s
+        ORDER BY s.name, s.at DESC, b.tie, b.birth
     ) x
 ) a ON true
 LEFT JOIN LATERAL (
     SELECT array_agg(DISTINCT g.tag ORDER BY g.tag) AS tags
-    FROM member.births b
-    JOIN member.tags g USING (birth)
-    WHERE b.root = r.id
+    FROM unnest(c.births) AS b (birth)
+    CROSS JOIN LATERAL (SELECT tag FROM member.tags WHERE birth = b.birth OFFSET 0) g
 ) t ON true
 ON CONFLICT (id) DO UPDATE
 SET is_member = EXCLUDED.is_member, registered_at = EXCLUDED.registered_at, first_fact_at = EXCLUDED.first_fact_at,
@@ -88,13 +89,15 @@ FROM (
 ) i
 LEFT JOIN LATERAL (
     SELECT bool_and(last.granted) AS granted
-    FROM (
-        SELECT DISTINCT ON (k.birth) k.granted
-        FROM member.births b
-        JOIN member.consents k USING (birth)
-        WHERE b.root = i.id AND k.channel = i.channel
-        ORDER BY k.birth, k.at DESC
+    FROM member.births b
+    CROSS JOIN LATERAL (
+        SELECT k.granted
+        FROM member.consents k
+        WHERE k.birth = b.birth AND k.channel = i.channel
+        ORDER BY k.at DESC
+        LIMIT 1
     ) last
+    WHERE b.root = i.id AND i.own IS NULL
 ) said ON true
 ON CONFLICT (id, channel) DO UPDATE
 SET birth = EXCLUDED.birth, granted = EXCLUDED.granted`
@@ -103,9 +106,12 @@ const removeMembersSQL = `
 DELETE FROM member.members
 WHERE id = ANY(@roots)`
 
-func queueRefresh(b *pgx.Batch, roots []member.ID, now time.Time) {
+// queueRefresh derives the rows of clusters again; had are those of them that may have rows in member.reach.
+func queueRefresh(b *pgx.Batch, roots, had []member.ID, now time.Time) {
 	b.Queue(refreshMembersSQL, pg.Args{"roots": ints(roots), "now": now})
-	b.Queue(clearReachSQL, pg.Args{"roots": ints(roots)})
+	if len(had) > 0 {
+		b.Queue(clearReachSQL, pg.Args{"roots": ints(had)})
+	}
 	queueReach(b, roots)
 }
 
@@ -151,7 +157,7 @@ func (s *Service) Refresh(ctx context.Context, tx pgx.Tx, ids []member.ID) error
 		return fmt.Errorf("a member merged before its lock: %w", pg.ErrRetry)
 	}
 	var b pgx.Batch
-	queueRefresh(&b, roots, s.clock.Now())
+	queueRefresh(&b, roots, roots, s.clock.Now())
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("refresh members: %w", err)
 	}

@@ -23,13 +23,24 @@ type known struct {
 	epoch     int
 	birth     member.Birth
 	firstSeen time.Time
-	fresh     bool // created in this call
+	raw       member.Birth // the raw component it was in when looked at; 0 if fresh
+	fresh     bool         // created in this call
 }
 
+// Observe joins tables with the rows of a batch by key. Left to itself the planner reads whole tables for every batch, the
+// more so on a young database, whose plans were made when the tables were empty. Set for the time of the call.
+const (
+	probeOnly = `
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+	probeDone = `
+SELECT set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
+)
+
 const findIdentifiersSQL = `
-SELECT i.ns, i.scope, i.vh, i.epoch, i.birth, i.first_seen
+SELECT i.ns, i.scope, i.vh, i.epoch, i.birth, i.first_seen, b.raw_root
 FROM unnest(@ns::text[], @scope::text[], @vh::bytea[]) AS k (ns, scope, vh)
 JOIN member.identifiers i USING (ns, scope, vh)
+JOIN member.births b USING (birth)
 ORDER BY i.ns, i.scope, i.vh, i.epoch`
 
 func findIdentifiers(ctx context.Context, db pg.DB, ids []identifier) (map[identifier][]known, error) {
@@ -46,7 +57,7 @@ func collectIdentifiers(rows pgx.Rows, into map[identifier][]known, fresh bool) 
 		var id identifier
 		var vh []byte
 		k := known{fresh: fresh}
-		if err := rows.Scan(&id.ns, &id.scope, &vh, &k.epoch, &k.birth, &k.firstSeen); err != nil {
+		if err := rows.Scan(&id.ns, &id.scope, &vh, &k.epoch, &k.birth, &k.firstSeen, &k.raw); err != nil {
 			return nil, fmt.Errorf("read identifiers: %w", err)
 		}
 		copy(id.vh[:], vh)
@@ -78,7 +89,7 @@ LEFT JOIN member.suppressed s ON s.ns = k.ns AND s.scope = k.scope AND s.vh = k.
 WHERE s.vh IS NULL OR s.erased_at < k.until
 ORDER BY k.ns, k.scope, k.vh, k.epoch
 ON CONFLICT (ns, scope, vh, epoch) DO NOTHING
-RETURNING ns, scope, vh, epoch, birth, first_seen`
+RETURNING ns, scope, vh, epoch, birth, first_seen, 0::bigint`
 
 // opening is an identifier epoch to create.
 type opening struct {
@@ -133,10 +144,18 @@ SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE raw_root = ANY(@roots) AND raw_root <> birth`
 
+// The denials with an end in the components.
 const loadDenialsSQL = `
-SELECT id, a_birth, b_birth, kind, source, trust, first_at, last_at, n
-FROM member.evidence
-WHERE kind = 'deny' AND revoked_at IS NULL AND a_birth = ANY(@births)`
+SELECT e.a_birth, e.b_birth
+FROM (
+    SELECT unnest(@roots::bigint[]) AS birth
+    UNION ALL
+    SELECT birth
+    FROM member.births
+    WHERE raw_root = ANY(@roots) AND raw_root <> birth
+) b
+JOIN member.evidence e ON e.a_birth = b.birth
+WHERE e.kind = 'deny' AND e.revoked_at IS NULL`
 
 const loadEvidenceSQL = `
 SELECT id, a_birth, b_birth, kind, source, trust, first_at, last_at, n

@@ -61,7 +61,18 @@ func serve(ctx context.Context, c console, args []string) error {
 	if err := config.CheckRoles(cfg.Roles); err != nil {
 		return err
 	}
-	return serveWith(ctx, c, cfg, nil)
+	return serveWith(ctx, c, cfg, func(a *app, addr string) {
+		if addr == "" {
+			return
+		}
+		fmt.Fprintf(c.out, "http://%s\n", addr)
+		password, err := a.auth.EnsureAdmin(ctx)
+		if err != nil {
+			a.log.ErrorContext(ctx, "the first operator could not be made", "error", err)
+		} else if password != "" {
+			fmt.Fprintf(c.out, "首位操作员 first operator: admin / %s (仅显示一次 shown only now)\n", password)
+		}
+	})
 }
 
 // serveWith runs the platform until ctx ends. ready, if any, is called with the public address once everything runs.

@@ -201,9 +201,9 @@ func (g *generator) relations() {
 		return nil
 	}
 	hasPhone := func(p *Person) bool { return len(rowsWithPhone(p)) > 0 }
-	hasMini := func(p *Person) bool { return p.account(SourceMini) != nil }
+	hasMini := func(p *Person) bool { return p.Account(SourceMini) != nil }
 	has := func(source string) func(*Person) bool {
-		return func(p *Person) bool { return p.account(source) != nil }
+		return func(p *Person) bool { return p.Account(source) != nil }
 	}
 
 	for range share(2) { // re-bound WeChat: the mini-program account has a new unionid and openid
@@ -236,11 +236,12 @@ func (g *generator) relations() {
 		if a == nil || b == nil {
 			break
 		}
-		b.account(SourceApp).Rows[0].Device = a.account(SourceApp).Rows[0].Device
+		b.Account(SourceApp).Rows[0].Device = a.Account(SourceApp).Rows[0].Device
 	}
 }
 
-func (p *Person) account(source string) *Account {
+// Account returns the account of a source system, or nil.
+func (p *Person) Account(source string) *Account {
 	for _, a := range p.Accounts {
 		if a.Source == source {
 			return a
@@ -271,7 +272,7 @@ func (g *generator) later(after time.Time, r *rand.Rand) time.Time {
 }
 
 func (g *generator) rebind(p *Person, r *rand.Rand) {
-	mini := p.account(SourceMini)
+	mini := p.Account(SourceMini)
 	row := mini.Rows[0]
 	at := mini.RegisteredAt
 	for _, a := range p.Accounts {

@@ -15,6 +15,7 @@ import (
 	"github.com/lianke/lianke/channels/sandbox"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/config"
+	"github.com/lianke/lianke/internal/embedded"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/templates/demo"
@@ -106,11 +107,26 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 		return demoReport{}, err
 	}
 	r.now = clock.NewVirtual(r.world.LiveFrom)
+	r.logs = newLeakSieve(r.world, c.err)
+	r.app = newApp(console{c.in, c.out, r.logs}, cfg)
+	r.clock = r.now
+	defer func() { err = errors.Join(err, r.app.Close()) }()
+	if err := r.openStores(ctx, embedded.Options{}); err != nil {
+		return demoReport{}, err
+	}
+	if err := clearDemo(ctx, r.db); err != nil {
+		return demoReport{}, err
+	}
+	if err := pg.Migrate(ctx, r.db, r.log); err != nil {
+		return demoReport{}, err
+	}
+	if _, err := r.db.Exec(ctx, markDemoSQL, pg.Args{"seed": int64(seed), "now": r.began}); err != nil {
+		return demoReport{}, fmt.Errorf("mark the demo: %w", err)
+	}
 	r.dir = filepath.Join(cfg.DataDir, "demo")
 	if err := errors.Join(os.RemoveAll(r.dir), os.MkdirAll(r.dir, 0o700)); err != nil {
 		return demoReport{}, fmt.Errorf("folder for the demo: %w", err)
 	}
-	r.logs = newLeakSieve(r.world, c.err)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -127,21 +143,7 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 	}
 	defer r.box.Close()
 
-	r.app = newApp(console{c.in, c.out, r.logs}, cfg, r.now)
 	r.route = r.box.Route()
-	defer func() { err = errors.Join(err, r.app.Close()) }()
-	if err := r.openStores(ctx); err != nil {
-		return demoReport{}, err
-	}
-	if err := clearDemo(ctx, r.db); err != nil {
-		return demoReport{}, err
-	}
-	if err := pg.Migrate(ctx, r.db, r.log); err != nil {
-		return demoReport{}, err
-	}
-	if _, err := r.db.Exec(ctx, markDemoSQL, pg.Args{"seed": int64(seed), "now": r.began}); err != nil {
-		return demoReport{}, fmt.Errorf("mark the demo: %w", err)
-	}
 	if err := r.wire(ctx); err != nil {
 		return demoReport{}, err
 	}

@@ -146,9 +146,9 @@ func (r *demoRun) openLoyalty(ctx context.Context) error {
 		}
 		for _, t := range []coupon.Template{
 			{Code: "robin-40", Name: "满300减40", Kind: coupon.KindAmountOff, AmountFen: 4000, ThresholdFen: 30000, ValidDays: 14, MemberLimit: 2,
-				Bearers: []coupon.Bearer{{Party: "robin", ShareBp: 6000}, {Party: "performer", ShareBp: 4000}}, Status: coupon.StatusActive},
+				Bearers: []coupon.Bearer{{Bearer: "robin", Bp: 6000}, {Bearer: "performer", Bp: 4000}}, Status: coupon.StatusActive},
 			{Code: "robin-cup-20", Name: "茶杯立减20", Kind: coupon.KindAmountOff, AmountFen: 2000, ThresholdFen: 2000, ValidDays: 30, MemberLimit: 1,
-				Bearers: []coupon.Bearer{{Party: "robin", ShareBp: 10000}}, Status: coupon.StatusActive},
+				Bearers: []coupon.Bearer{{Bearer: "robin", Bp: 10000}}, Status: coupon.StatusActive},
 		} {
 			if _, err := r.coupons.CreateTemplate(ctx, tx, t); err != nil {
 				return err
@@ -219,7 +219,11 @@ func (r *demoRun) buildSegments(ctx context.Context) error {
 		return err
 	}
 	for _, s := range all {
-		if _, err := r.segments.Create(ctx, segments.CreateInput{Code: s.Code, Name: s.Name, Rule: s.Rule}); err != nil {
+		rule, err := segments.Parse(s.Rule)
+		if err != nil {
+			return fmt.Errorf("rule of segment %s: %w", s.Code, err)
+		}
+		if _, err := r.segments.Create(ctx, segments.CreateInput{Code: s.Code, Name: s.Name, Rule: rule}); err != nil {
 			return fmt.Errorf("create segment %s: %w", s.Code, err)
 		}
 	}

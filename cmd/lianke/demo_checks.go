@@ -262,10 +262,10 @@ func (r *demoRun) checkSegments(ctx context.Context, rep *demoReport) error {
 			}
 			for _, m := range page {
 				kept++
-				if !want[m.Root] {
-					v.fail("%s holds member %s, who does not match", s.Code, m.Root)
+				if !want[m.MemberID] {
+					v.fail("%s holds member %s, who does not match", s.Code, m.MemberID)
 				}
-				after = m.Root
+				after = m.MemberID
 			}
 		}
 		if kept != int64(len(want)) {

@@ -35,6 +35,7 @@ type console struct {
 // commands in the order people meet them.
 func commands() []command {
 	return []command{
+		demoCommand(),
 		serveCommand(),
 		migrateCommand(),
 		doctorCommand(),

@@ -22,6 +22,7 @@ import (
 
 // messaging are the modules that write and send messages.
 type messaging struct {
+	route     *provider.Route // to stand-ins of the providers; nil is the real ones
 	network   *provider.Network
 	client    *http.Client // the one that all provider APIs are called with
 	contact   *contact.Book

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/channels/sandbox"
+	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/journeys"
@@ -253,7 +254,7 @@ func (r *demoRun) checkSegments(ctx context.Context, rep *demoReport) error {
 		var kept int64
 		after := member.ID(0)
 		for {
-			page, err := r.segments.FindMembers(ctx, s.Code, after, 1000)
+			page, err := r.segments.FindMembers(ctx, auth.Everything, s.Code, after, 1000)
 			if err != nil {
 				return err
 			}

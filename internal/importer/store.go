@@ -62,10 +62,15 @@ func (store) open(ctx context.Context, tx pgx.Tx, kind, mode string, hash []byte
 // The lock keeps batches of one kind apart, so that two files with the same row cannot both find it new.
 const lockKind = `SELECT pg_advisory_xact_lock(hashtextextended('core.import ' || @kind, 0))`
 
+// The lateral join probes the primary key once per key, whatever the planner believes about a table that is growing fast.
 const selectKnown = `
-SELECT key_hash, content_hash
-FROM core.import_rows
-WHERE kind = @kind AND key_hash = ANY(@keys)`
+SELECT k.key_hash, r.content_hash
+FROM unnest(@keys::bytea[]) AS k (key_hash)
+CROSS JOIN LATERAL (
+    SELECT content_hash
+    FROM core.import_rows r
+    WHERE r.kind = @kind AND r.key_hash = k.key_hash
+    LIMIT 1) r`
 
 // known locks the kind until the transaction ends and returns the content of the keys that have been taken before.
 func (store) known(ctx context.Context, db pg.DB, kind string, keys [][]byte) (map[hash16]hash16, error) {

@@ -27,6 +27,11 @@ type Row struct {
 	Props      json.RawMessage // null when there is no activity (any more)
 }
 
+// readBatch is how many rows a consumer gets at most. It is large because consumers look at members, not rows: after an
+// import of a whole history, a few large batches meet each member a few times, many small ones would meet them again and
+// again.
+const readBatch = 40_000
+
 const registerConsumerSQL = `
 INSERT INTO member.feed_cursors (consumer, shard, seq)
 SELECT @consumer, shard, 0
@@ -73,7 +78,7 @@ func (l *Log) step(ctx context.Context, consumer string, handle Handler) (n int,
 		if err != nil {
 			return fmt.Errorf("claim feed shard: %w", err)
 		}
-		upto := min(last, after+feedBatch)
+		upto := min(last, after+readBatch)
 		rows, err := tx.Query(ctx, readSQL, pg.Args{"shard": shard, "after": after, "upto": upto})
 		if err != nil {
 			return fmt.Errorf("read feed shard %d: %w", shard, err)

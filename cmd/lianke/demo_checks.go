@@ -224,6 +224,9 @@ func (r *demoRun) checkIdentity(ctx context.Context, rep *demoReport) error {
 	if rep.Merges.Precision < 1 {
 		v.fail("precision %.6f: %d of %d pairs are two people", rep.Merges.Precision, rep.Merges.FoundPairs-rep.Merges.CorrectPairs, rep.Merges.FoundPairs)
 	}
+	for _, m := range rep.Merges.Mistakes {
+		v.wrong = append(v.wrong, m)
+	}
 	if rep.Merges.Recall < 0.99 {
 		v.fail("recall %.6f", rep.Merges.Recall)
 	}
@@ -477,12 +480,12 @@ FROM member.births b
 WHERE b.root IN (
     SELECT b2.root
     FROM member.births b2
-    WHERE b2.created_at >= @from AND b2.birth <> b2.root
+    WHERE b2.created_at > @from AND b2.birth <> b2.root
     UNION
     SELECT b3.root
     FROM member.cluster_history h
     JOIN member.births b3 ON b3.birth = h.birth
-    WHERE h.at >= @from)`
+    WHERE h.at > @from)`
 
 func (r *demoRun) changedMembers(ctx context.Context) (map[member.Birth]bool, error) {
 	rows, err := r.db.Query(ctx, demoChangedSQL, pg.Args{"from": r.world.LiveFrom})

@@ -107,7 +107,7 @@ func (s *leakSieve) tally() tally {
 	return t
 }
 
-const tablesSQL = `
+const sievedTablesSQL = `
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -121,7 +121,7 @@ func (s *leakSieve) scanDatabase(ctx context.Context, db *pg.Pool) error {
 		return fmt.Errorf("scan the database: %w", err)
 	}
 	defer conn.Release()
-	rows, err := conn.Query(ctx, tablesSQL, pg.Args{"schemas": pg.Schemas})
+	rows, err := conn.Query(ctx, sievedTablesSQL, pg.Args{"schemas": pg.Schemas})
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}

@@ -33,14 +33,13 @@ type messaging struct {
 // wireChannels constructs them. LIANKE_SANDBOX names the route file of `lianke sandbox`; with it no message leaves the
 // machine.
 func (a *app) wireChannels() error {
-	var route *provider.Route
-	if file := a.cfg.Sandbox; file != "" {
+	if file := a.cfg.Sandbox; file != "" && a.route == nil {
 		var err error
-		if route, err = provider.ReadRoute(file); err != nil {
+		if a.route, err = provider.ReadRoute(file); err != nil {
 			return err
 		}
 	}
-	network, err := provider.Open(route)
+	network, err := provider.Open(a.route)
 	if err != nil {
 		return err
 	}

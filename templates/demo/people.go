@@ -67,7 +67,7 @@ func (g *generator) people() {
 			p.Gender, given = "male", givenM
 		}
 		p.Name = surnames[skewed(r, len(surnames))] + given[r.IntN(len(given))]
-		p.Birthday = time.Date(1955+r.IntN(52), time.Month(1+r.IntN(12)), 1+r.IntN(28), 0, 0, 0, 0, time.UTC).Format("2006-01-02")
+		p.Birthday = time.Date(1955+r.IntN(52), time.January, 1+r.IntN(365), 0, 0, 0, 0, time.UTC).Format("2006-01-02")
 		p.Province, p.City, _ = strings.Cut(cities[skewed(r, len(cities))], "/")
 		p.Store = shops[r.IntN(len(shops))]
 		for _, s := range shops {

@@ -1,8 +1,12 @@
 package demo
 
 import (
+	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -121,7 +125,11 @@ type Score struct {
 	CorrectPairs int64   `json:"correct_pairs"` // of one person among those found
 	Precision    float64 `json:"precision"`
 	Recall       float64 `json:"recall"`
+	// Mistakes describes the first few people who were joined or torn, by the kinds of their identifiers.
+	Mistakes []string `json:"mistakes,omitempty"`
 }
+
+const mistakesKept = 10
 
 // ScorePartition scores roots, which gives the member of an identifier; identifiers it does not know count as alone.
 func (w *World) ScorePartition(roots func(ns, scope, value string) (int64, bool)) Score {
@@ -154,8 +162,8 @@ func (w *World) ScorePartition(roots func(ns, scope, value string) (int64, bool)
 			root int64
 		}{p, root}]++
 	}
+	s := Score{Mistakes: mistakes(w.Truth(), roots)}
 	pairs := func(n int64) int64 { return n * (n - 1) / 2 }
-	var s Score
 	var recalled int64
 	for _, n := range perRoot {
 		s.FoundPairs += pairs(n)
@@ -171,6 +179,49 @@ func (w *World) ScorePartition(roots func(ns, scope, value string) (int64, bool)
 	}
 	s.Precision, s.Recall = ratio(s.CorrectPairs, s.FoundPairs), ratio(recalled, s.TruePairs)
 	return s
+}
+
+// mistakes lists members that hold several people, then people whose connected parts lie in several members.
+func mistakes(truth []Owned, roots func(ns, scope, value string) (int64, bool)) []string {
+	holds, lies := map[int64]map[string]bool{}, map[string]map[string]bool{}
+	people := map[int64]map[int]bool{}
+	var members []int64
+	var parts []string
+	for _, o := range truth {
+		root, ok := roots(o.NS, o.Scope, o.Value)
+		if !o.Scored || !ok {
+			continue
+		}
+		if people[root] == nil {
+			people[root], holds[root] = map[int]bool{}, map[string]bool{}
+			members = append(members, root)
+		}
+		people[root][o.Person] = true
+		holds[root][fmt.Sprintf("%d:%s/%s", o.Person, o.NS, o.Scope)] = true
+		part := fmt.Sprintf("person %d part %d", o.Person, o.Component)
+		if lies[part] == nil {
+			lies[part] = map[string]bool{}
+			parts = append(parts, part)
+		}
+		lies[part][fmt.Sprintf("%d:%s/%s", root, o.NS, o.Scope)] = true
+	}
+	var out []string
+	for _, m := range members {
+		if len(people[m]) > 1 && len(out) < mistakesKept/2 {
+			out = append(out, fmt.Sprintf("member %d holds several people: %s", m, strings.Join(slices.Sorted(maps.Keys(holds[m])), " ")))
+		}
+	}
+	for _, p := range parts {
+		in := map[string]bool{}
+		for k := range lies[p] {
+			root, _, _ := strings.Cut(k, ":")
+			in[root] = true
+		}
+		if len(in) > 1 && len(out) < mistakesKept {
+			out = append(out, fmt.Sprintf("%s lies in several members: %s", p, strings.Join(slices.Sorted(maps.Keys(lies[p])), " ")))
+		}
+	}
+	return out
 }
 
 func ratio(a, b int64) float64 {

@@ -69,8 +69,12 @@ func TestNoForeignKeyAcrossSchemas(t *testing.T) {
 
 var statement = regexp.MustCompile(`(?s)^\s*(--[^\n]*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH)\b`)
 
-// Every constant whose name ends in SQL is prepared against the migrated schema, so that a broken query fails here and not
-// on a Tuesday night.
+// elsewhere matches statements on tables that are not the schema's, temporary ones and those of benchmarks, and texts that
+// become statements only by formatting.
+var elsewhere = regexp.MustCompile(`\b(pg_temp|plain|base)\.|%[dsv]`)
+
+// Every constant that is a statement is prepared against the migrated schema, so that a broken query fails here and not on
+// a Tuesday night.
 func TestEverySQLConstantPrepares(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Tx(t).Conn()
@@ -93,7 +97,7 @@ func TestEverySQLConstantPrepares(t *testing.T) {
 				return err
 			}
 			for name, sql := range found {
-				if !strings.HasSuffix(name, "SQL") || !statement.MatchString(sql) {
+				if !statement.MatchString(sql) || elsewhere.MatchString(sql) || strings.HasSuffix(name, "CTE") {
 					continue
 				}
 				if err := prepare(t.Context(), conn, sql); err != nil {

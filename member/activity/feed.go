@@ -146,16 +146,28 @@ func (l *Log) Drain(ctx context.Context, consumer string, handle Handler) (int, 
 	}
 	total := 0
 	for {
-		moved, _, err := l.sequence(ctx, nil, 0)
-		if err != nil {
-			return total, err
+		moved := 0
+		for {
+			n, _, err := l.sequence(ctx, nil, 0)
+			if err != nil {
+				return total, err
+			}
+			if moved += n; n == 0 {
+				break
+			}
 		}
-		n, err := l.step(ctx, consumer, handle)
-		if err != nil {
-			return total, err
+		handled := 0
+		for {
+			n, err := l.step(ctx, consumer, handle)
+			if err != nil {
+				return total, err
+			}
+			if handled += n; n == 0 {
+				break
+			}
 		}
-		total += n
-		if moved == 0 && n == 0 {
+		total += handled
+		if moved+handled == 0 {
 			return total, nil
 		}
 	}

@@ -88,6 +88,7 @@ func (b *batch) flush(ctx context.Context) error {
 	in := Batch{Live: b.run.in.Live, Now: b.run.service.clock.Now(), Records: make([]Record, len(b.wave))}
 	for i := range b.wave {
 		in.Records[i] = b.wave[i].record
+		_, in.Records[i].Update = b.known[b.wave[i].key]
 	}
 	results, err := b.store(ctx, in)
 	if err != nil {

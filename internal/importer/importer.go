@@ -40,6 +40,8 @@ type Record struct {
 	Line  int
 	Key   string
 	Value any
+	// Update says that the key was taken before with other content.
+	Update bool
 }
 
 // Batch is what Load stores at once.

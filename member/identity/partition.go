@@ -308,15 +308,24 @@ func (p *partition) prepareGroups(denials []Edge) {
 	}
 }
 
-// superseded reports whether every account that used the identifier has a newer one: it no longer counts against limits.
+// superseded reports whether the identifier has been left: some account has a newer one, and nobody has used it since. It
+// then no longer counts against limits: somebody who re-binds WeChat keeps what hung on the old one.
 func (p *partition) superseded(i int) bool {
-	users := p.users[i]
-	for _, u := range users {
-		if _, ok := p.stale[pair{u.account, i}]; !ok {
+	var left time.Time
+	for _, u := range p.users[i] {
+		if since, ok := p.stale[pair{u.account, i}]; ok && since.After(left) {
+			left = since
+		}
+	}
+	if left.IsZero() {
+		return false
+	}
+	for _, u := range p.users[i] {
+		if _, ok := p.stale[pair{u.account, i}]; !ok && u.last.After(left) {
 			return false
 		}
 	}
-	return len(users) > 0
+	return true
 }
 
 func (p *partition) passOf(e Edge, a, b int) int {

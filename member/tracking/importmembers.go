@@ -34,10 +34,10 @@ func NewImportMembers(door *capture.Door, stores EnsureStores) *ImportMembers {
 // Name is the kind's name.
 func (*ImportMembers) Name() string { return "members" }
 
-// Columns are those of the import contract.
+// Columns are those of the import contract, and updated_at: when the source last changed the record.
 func (*ImportMembers) Columns() []importer.Column {
 	names := []string{
-		"registered_at", "name", "gender", "birthday", "phone", "email", "card_no", "wechat_subject", "wechat_unionid", "wechat_appid", "wechat_openid",
+		"registered_at", "updated_at", "name", "gender", "birthday", "phone", "email", "card_no", "wechat_subject", "wechat_unionid", "wechat_appid", "wechat_openid",
 		"wecom_corp", "wecom_external_userid", "weibo_uid", "tmall_shop", "tmall_ouid", "tmall_omid", "jd_shop", "jd_xid", "device_id", "province", "city",
 		"home_store", "tags", "consent.", "attr.",
 	}
@@ -52,6 +52,7 @@ func (*ImportMembers) Columns() []importer.Column {
 type record struct {
 	Source, SourceID string
 	RegisteredAt     time.Time
+	UpdatedAt        time.Time
 	Name             string
 	Keys             []identity.Key
 	Attrs            map[string]any
@@ -73,7 +74,7 @@ var identifierColumns = [][3]string{
 // the person is one all the same. One without its scope is an error, because the file can say it.
 func (*ImportMembers) Parse(f *importer.Fields) (string, any) {
 	r := record{
-		Source: f.Need("source"), SourceID: f.Need("source_id"), RegisteredAt: f.Time("registered_at"), Name: f.Text("name"),
+		Source: f.Need("source"), SourceID: f.Need("source_id"), RegisteredAt: f.Time("registered_at"), UpdatedAt: f.Time("updated_at"), Name: f.Text("name"),
 		Attrs: map[string]any{}, Tags: f.List("tags"),
 	}
 	own := identity.Key{NS: identity.NSSource, Scope: r.Source, Value: r.SourceID}
@@ -156,7 +157,8 @@ func consents(f *importer.Fields) []capture.Consent {
 	return out
 }
 
-// Load stores the records. What a record states holds from its registration on, so the order of files does not matter.
+// Load stores the records. What a record states holds from updated_at, if the file has it; else a first record holds from
+// its registration on, so the order of files does not matter, and a changed one from now, because only now it is known.
 func (k *ImportMembers) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]importer.Result, error) {
 	results := make([]importer.Result, len(b.Records))
 	persons := make([]capture.Person, len(b.Records))
@@ -167,7 +169,10 @@ func (k *ImportMembers) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) (
 			Keys: r.Keys, Kind: identity.KindImport, Attrs: r.Attrs, Name: crypt.Name(r.Name), Tags: r.Tags, Consents: r.Consents,
 			RegisteredAt: r.RegisteredAt, Source: r.Source, At: r.RegisteredAt, EventKey: "members/" + r.Source + "/" + r.SourceID, Mode: mode(b.Live),
 		}
-		if p.At.IsZero() {
+		switch {
+		case !r.UpdatedAt.IsZero():
+			p.At = r.UpdatedAt
+		case p.At.IsZero(), rec.Update:
 			p.At = b.Now
 		}
 		persons[i] = p

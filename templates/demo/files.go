@@ -40,7 +40,7 @@ func (w *World) WriteMasterData(dir string) ([]File, error) {
 	})
 }
 
-var memberColumns = []string{"source", "source_id", "registered_at", "name", "gender", "birthday", "phone", "email", "card_no",
+var memberColumns = []string{"source", "source_id", "registered_at", "updated_at", "name", "gender", "birthday", "phone", "email", "card_no",
 	"wechat_subject", "wechat_unionid", "wechat_appid", "wechat_openid", "tmall_shop", "tmall_ouid", "tmall_omid", "jd_shop", "jd_xid",
 	"device_id", "province", "city", "home_store", "consent.sms", "consent.email", "consent.wechat", "consent.miniprogram"}
 
@@ -98,7 +98,7 @@ func memberRecord(p *Person, a *Account, row Row) []string {
 		}
 		return v + "@" + stamp(row.At)
 	}
-	return []string{a.Source, a.ID, stamp(a.RegisteredAt), row.Name, p.Gender, p.Birthday, row.Phone, row.Email, row.Card,
+	return []string{a.Source, a.ID, stamp(a.RegisteredAt), stamp(row.At), row.Name, p.Gender, p.Birthday, row.Phone, row.Email, row.Card,
 		row.Subject, row.UnionID, row.AppID, row.OpenID, row.TmallShop, row.OUID, row.OMID, row.JDShop, row.XID,
 		row.Device, p.Province, p.City, p.Store.Code, consent(row.ConsentSMS), consent(row.ConsentEmail), consent(row.ConsentWeChat), consent(row.ConsentMini)}
 }

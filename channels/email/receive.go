@@ -42,7 +42,8 @@ func NewReceiver(domain string, find Finder, inbox channels.Inbox, c clock.Clock
 
 // Serve takes connections until ctx ends.
 func (r *Receiver) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = r.server.Close() })
+	// The listener too: a server closed before it began to serve does not know it yet.
+	stop := context.AfterFunc(ctx, func() { _, _ = r.server.Close(), l.Close() })
 	defer stop()
 	if err := r.server.Serve(l); err != nil && ctx.Err() == nil {
 		return err

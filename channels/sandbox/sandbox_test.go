@@ -286,3 +286,13 @@ func TestAdmin_DoesWhatTheMethodsDo(t *testing.T) {
 	status, _ = post("people", `{"id":"p9","shoe_size":42}`)
 	require.Equal(t, 422, status)
 }
+
+// A sandbox that is closed at once, before its servers came to listen, does not hang.
+func TestCloseAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		s, err := sandbox.Start(sandbox.Options{})
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+}

@@ -46,6 +46,7 @@ type Server struct {
 	ledger   *ledger
 	queue    *queue
 
+	listeners    []net.Listener
 	https, admin *http.Server
 	smtp         *smtp.Server
 	stop         context.CancelFunc
@@ -113,6 +114,7 @@ func (s *Server) listen() error {
 		}
 		listeners[i] = l
 	}
+	s.listeners = listeners
 	s.route = provider.Route{
 		HTTPS: listeners[0].Addr().String(), Admin: listeners[1].Addr().String(),
 		SMTP: listeners[2].Addr().String(), SMTPS: listeners[3].Addr().String(),
@@ -151,6 +153,12 @@ func (s *Server) Close() error {
 		errs = append(errs, s.https.Close(), s.admin.Close())
 		if err := s.smtp.Close(); err != nil && !errors.Is(err, smtp.ErrServerClosed) {
 			errs = append(errs, err)
+		}
+		// A server that is closed before its goroutine began to serve does not know its listener yet.
+		for _, l := range s.listeners {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	s.running.Wait()

@@ -140,6 +140,10 @@ func (r *demoRun) openLoyalty(ctx context.Context) error {
 		_, err := r.points.CreateProgramme(ctx, tx, points.Programme{
 			Code: "robin", Name: "知更积分", ValuePoints: 100, ValueFen: 100, EarnFen: 100, Rounding: points.RoundFloor,
 			Validity: points.ValidityDays, ValidityN: 14, Status: points.StatusActive,
+			Tiers: []points.Tier{
+				{Code: "silver", Name: "银羽", By: points.ByPaid, Growth: 200_000, WindowDays: 365},
+				{Code: "gold", Name: "金羽", By: points.ByPaid, Growth: 1_000_000, WindowDays: 365},
+			},
 		})
 		if err != nil {
 			return err

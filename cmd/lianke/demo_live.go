@@ -10,6 +10,7 @@ import (
 	"github.com/lianke/lianke/channels/sandbox"
 	"github.com/lianke/lianke/journeys"
 	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/points"
 	"github.com/lianke/lianke/segments"
 	"github.com/lianke/lianke/templates/demo"
 )
@@ -58,6 +59,9 @@ func (r *demoRun) endDay(ctx context.Context, now time.Time) error {
 	if _, err := r.coupons.Expire(ctx, now, member.ModeLive); err != nil {
 		return err
 	}
+	if _, err := r.points.ExpireTiers(ctx); err != nil {
+		return err
+	}
 	if day := int(now.Sub(r.world.LiveFrom) / (24 * time.Hour)); day%5 == 0 {
 		r.say("day %d of %d", day, demo.LiveDays)
 	}
@@ -103,6 +107,10 @@ func (r *demoRun) settle(ctx context.Context) error {
 		if err := r.journeys.Engine().Drain(ctx); err != nil {
 			return err
 		}
+		tiered, err := r.activity.Drain(ctx, points.TierConsumer, r.points.HandleTiers)
+		if err != nil {
+			return err
+		}
 		if err := r.channels.Drain(ctx); err != nil {
 			return err
 		}
@@ -115,7 +123,7 @@ func (r *demoRun) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if moved+turned+pumped == 0 && behind+waiting == 0 {
+		if moved+turned+tiered+pumped == 0 && behind+waiting == 0 {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {

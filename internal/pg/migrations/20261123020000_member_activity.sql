@@ -17,7 +17,8 @@ CREATE TABLE member.activities (
     CONSTRAINT activities_pkey PRIMARY KEY (occurred_at, id),
     CONSTRAINT activities_mode CHECK (mode IN ('live', 'backfill'))
 ) PARTITION BY RANGE (occurred_at);
-CREATE INDEX activities_birth ON member.activities (birth, occurred_at);
+-- Rules ask about one key of one member; a timeline reads and sorts the few hundred rows of a member.
+CREATE INDEX activities_birth ON member.activities (birth, key, occurred_at);
 CREATE INDEX activities_key ON member.activities (key, occurred_at) INCLUDE (birth);
 COMMENT ON TABLE member.activities IS 'class=by_birth; the activity log';
 

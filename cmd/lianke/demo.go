@@ -111,7 +111,7 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 	r.app = newApp(console{c.in, c.out, r.logs}, cfg)
 	r.clock = r.now
 	defer func() { err = errors.Join(err, r.app.Close()) }()
-	if err := r.openStores(ctx, embedded.Options{}); err != nil {
+	if err := r.openStores(ctx, embedded.Options{Exclusive: true}); err != nil {
 		return demoReport{}, err
 	}
 	if err := clearDemo(ctx, r.db); err != nil {

@@ -1,40 +1,52 @@
 package main
 
 import (
-	"bytes"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lianke/lianke/internal/config"
-	"github.com/lianke/lianke/internal/embedded"
+	"github.com/lianke/lianke/internal/harness"
+	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/pg/pgtest"
 )
 
-// TestDemo plays the whole demo and then asks for it a second time: what it left is replaced. Data that is not the demo's
-// is refused and stays.
+// TestDemo plays the whole demo as a person would and holds it to its own checks.
 func TestDemo(t *testing.T) {
-	dir := t.TempDir()
-	cfg, err := config.Load([]string{
-		"LIANKE_DATABASE_URL=" + pgtest.URL(t), "LIANKE_REDIS_URL=" + os.Getenv("LIANKE_TEST_REDIS_URL"), "LIANKE_LOG_LEVEL=warn",
-	}, dir)
-	require.NoError(t, err)
-	var said bytes.Buffer
-	report, err := demoOnce(t.Context(), console{nil, &said, &said}, cfg, 2)
-	require.NoError(t, err, said.String())
+	t.Parallel()
+	p, status := harness.Run(t, harness.Options{DatabaseURL: pgtest.URL(t)}, "demo", "--once", "--seed", "2", "--json")
+	var report demoReport
+	p.JSON(&report)
 	for name, c := range report.Checks {
 		require.True(t, c.OK, "%s: %s %v", name, c.Said, c.Wrong)
 	}
-	require.True(t, report.OK)
+	require.Equal(t, 0, status, p.Log())
+	require.Len(t, report.Checks, 13)
 	require.Greater(t, report.Members, int64(2500))
+	require.Positive(t, report.Messages["clicked"])
+}
 
-	a := newApp(console{nil, &said, &said}, cfg)
-	require.NoError(t, a.openStores(t.Context(), embedded.Options{}))
-	defer func() { require.NoError(t, a.Close()) }()
-	require.NoError(t, clearDemo(t.Context(), a.db), "an earlier demo is replaced")
-	_, err = a.db.Exec(t.Context(), `CREATE SCHEMA core; CREATE TABLE core.demo (seed bigint, loaded_at timestamptz); CREATE TABLE core.operators (id bigint);
-		CREATE SCHEMA member; CREATE TABLE member.births (birth bigint); INSERT INTO member.births VALUES (1)`)
+// The demo replaces an earlier demo, but touches nothing else.
+func TestDemoRefusesOtherData(t *testing.T) {
+	t.Parallel()
+	o := harness.Options{DatabaseURL: pgtest.URL(t)}
+	db, err := pg.Open(t.Context(), o.DatabaseURL, 2)
 	require.NoError(t, err)
-	require.ErrorIs(t, clearDemo(t.Context(), a.db), errForeignData)
+	defer db.Close()
+	_, err = db.Exec(t.Context(), `
+		INSERT INTO core.operators (id, login, name, password_hash, roles, created_at, updated_at)
+		VALUES (gen_random_uuid(), 'somebody', '', '', '{admin}', now(), now())`)
+	require.NoError(t, err)
+	p, status := harness.Run(t, o, "demo", "--once")
+	require.Equal(t, 1, status)
+	require.Contains(t, p.Log(), "demo.foreign_data")
+	var operators int
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM core.operators`).Scan(&operators))
+	require.Equal(t, 1, operators)
+
+	_, err = db.Exec(t.Context(), `INSERT INTO core.demo (seed, loaded_at) VALUES (1, now())`)
+	require.NoError(t, err)
+	require.NoError(t, clearDemo(t.Context(), db), "an earlier demo is replaced, with the operators who signed in to it")
+	var left bool
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT to_regclass('core.operators') IS NOT NULL`).Scan(&left))
+	require.False(t, left)
 }

@@ -96,7 +96,9 @@ func Inspect(path string) (Info, error) {
 }
 
 // scan decides the encoding by majority of lines: valid UTF-8 beyond ASCII against not UTF-8 but GB18030. Lines of the
-// losing side become row errors when they are read.
+// losing side become row errors when they are read. Short GB18030 words (职业, 联通) can be valid UTF-8 of two-byte
+// characters by accident, which UTF-8 Chinese never is: such lines weigh only when they outnumber those that are surely
+// GB18030.
 func (info *Info) scan(r *bufio.Reader) error {
 	head, err := r.Peek(3)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -106,7 +108,7 @@ func (info *Info) scan(r *bufio.Reader) error {
 		return ErrUTF16.With("file", filepath.Base(info.Path))
 	}
 	bom := bytes.Equal(head, bomUTF8)
-	var utf, gb int
+	var utf, gb, weak int
 	first := true
 	for {
 		line, err := r.ReadSlice('\n')
@@ -117,7 +119,11 @@ func (info *Info) scan(r *bufio.Reader) error {
 		switch {
 		case ascii(line):
 		case utf8.Valid(line):
-			utf++
+			if onlyTwoByte(line) && validGB18030(line) {
+				weak++
+			} else {
+				utf++
+			}
 		case errors.Is(err, bufio.ErrBufferFull):
 			// A piece of an over-long line may end inside a character: it has no vote.
 		case validGB18030(line):
@@ -130,7 +136,7 @@ func (info *Info) scan(r *bufio.Reader) error {
 			return err
 		}
 	}
-	if !bom && gb > utf {
+	if !bom && gb > utf && gb >= weak {
 		info.Encoding = EncodingGB18030
 	}
 	return nil
@@ -150,6 +156,16 @@ func separator(header []byte) byte {
 func ascii(b []byte) bool {
 	for _, c := range b {
 		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// onlyTwoByte says of valid UTF-8 whether no character takes three bytes or more.
+func onlyTwoByte(b []byte) bool {
+	for _, c := range b {
+		if c >= 0xe0 {
 			return false
 		}
 	}

@@ -128,6 +128,20 @@ func TestChineseFirstMetFarIntoAGB18030File(t *testing.T) {
 	require.Equal(t, "玫瑰茶杯", rows[50000].Cells[0])
 }
 
+func TestAGB18030HeaderThatHappensToBeUTF8DoesNotHideTheRest(t *testing.T) {
+	t.Parallel()
+	gb, err := simplifiedchinese.GB18030.NewEncoder().String("a,attr.职业\n沈若溪,厨师\n")
+	require.NoError(t, err)
+	header, rows := readAll(t, write(t, "header.csv", []byte(gb)))
+	require.Equal(t, []string{"a", "attr.职业"}, header)
+	require.NoError(t, rows[0].Err)
+	require.Equal(t, []string{"沈若溪", "厨师"}, rows[0].Cells)
+
+	latin := "a\n" + strings.Repeat("Zoé\n", 10) + "\xb0\xa1\n"
+	_, rows = readAll(t, write(t, "latin.csv", []byte(latin)))
+	require.Equal(t, "Zoé", rows[0].Cells[0])
+}
+
 func TestFilesThatAreNoTable(t *testing.T) {
 	t.Parallel()
 	open := func(name string, data []byte) error {

@@ -50,9 +50,10 @@ type Sender struct {
 	clock  clock.Clock
 }
 
-// New opens an account; nothing is called until the first message.
+// New opens an account; nothing is called until the first message. An account whose callbacks would be refused does not
+// open: it would send and never learn who replied R.
 func New(cfg Config, client *http.Client, c clock.Clock) (*Sender, error) {
-	if cfg.Account == "" || cfg.AccessKey == "" || cfg.Secret == "" || cfg.Sign == "" {
+	if cfg.Account == "" || cfg.AccessKey == "" || cfg.Secret == "" || cfg.Sign == "" || len(cfg.Token) < minToken {
 		return nil, ErrConfig.With("account", cfg.Account)
 	}
 	if cfg.Endpoint == "" {

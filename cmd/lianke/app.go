@@ -37,7 +37,7 @@ type common struct {
 
 func commonFlags(fs *flag.FlagSet) *common {
 	var c common
-	fs.StringVar(&c.dataDir, "data-dir", "", "where the embedded stack, the keys and the files live (default $LIANKE_DATA_DIR, else see `lianke config`)")
+	fs.StringVar(&c.dataDir, "data-dir", "", "`DIR` of the embedded stack, the keys and the files (default $LIANKE_DATA_DIR, else what lianke config says)")
 	fs.BoolVar(&c.json, "json", false, "print one JSON object on the last line of standard output")
 	return &c
 }

@@ -19,10 +19,11 @@ func backupCommand() command {
 func makeBackup(ctx context.Context, c console, args []string) (err error) {
 	fs := newFlags(c, backupCommand())
 	flags := commonFlags(fs)
-	if err := parse(fs, args); err != nil {
+	words, err := parseMixed(fs, args)
+	if err != nil {
 		return err
 	}
-	if fs.NArg() != 1 {
+	if len(words) != 1 {
 		fs.Usage()
 		return errUsage
 	}
@@ -41,11 +42,11 @@ func makeBackup(ctx context.Context, c console, args []string) (err error) {
 		return err
 	}
 	from := backup.Place{DB: a.db, URL: a.databaseURL, MasterKey: key, Blobs: blobDir(cfg)}
-	m, err := backup.Write(ctx, from, fs.Arg(0), version(), a.clock.Now())
+	m, err := backup.Write(ctx, from, words[0], version(), a.clock.Now())
 	if err != nil {
 		return err
 	}
-	return reportBackup(c, flags.json, "written", fs.Arg(0), m)
+	return reportBackup(c, flags.json, "written", words[0], m)
 }
 
 func restoreCommand() command {
@@ -56,10 +57,11 @@ func restore(ctx context.Context, c console, args []string) (err error) {
 	fs := newFlags(c, restoreCommand())
 	flags := commonFlags(fs)
 	force := fs.Bool("force", false, "replace what is there")
-	if err := parse(fs, args); err != nil {
+	words, err := parseMixed(fs, args)
+	if err != nil {
 		return err
 	}
-	if fs.NArg() != 1 {
+	if len(words) != 1 {
 		fs.Usage()
 		return errUsage
 	}
@@ -81,11 +83,11 @@ func restore(ctx context.Context, c console, args []string) (err error) {
 			return err
 		}
 	}
-	m, err := backup.Read(ctx, to, fs.Arg(0), *force)
+	m, err := backup.Read(ctx, to, words[0], *force)
 	if err != nil {
 		return err
 	}
-	return reportBackup(c, flags.json, "restored", fs.Arg(0), m)
+	return reportBackup(c, flags.json, "restored", words[0], m)
 }
 
 // blobDir is the folder of files; a bucket has backups of its own.

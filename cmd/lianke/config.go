@@ -14,7 +14,7 @@ func configCommand() command {
 func showConfig(_ context.Context, c console, args []string) error {
 	fs := newFlags(c, configCommand())
 	flags := commonFlags(fs)
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	cfg, err := flags.config()

@@ -44,7 +44,7 @@ func runDemo(ctx context.Context, c console, args []string) error {
 	once := fs.Bool("once", false, "load, run the whole loop on a virtual clock, report, and exit 1 if a check fails")
 	seed := fs.Uint64("seed", 1, "seed of the demo's people and of how they react")
 	addr := fs.String("addr", "127.0.0.1:8080", "without --once: where to serve afterwards")
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	cfg, err := common.config()

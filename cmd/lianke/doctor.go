@@ -40,7 +40,7 @@ var errUnhealthy = fault.New(fault.Precondition, "doctor.unhealthy", "æœ‰ {n} é¡
 func doctor(ctx context.Context, c console, args []string) error {
 	flagSet := newFlags(c, doctorCommand())
 	flags := commonFlags(flagSet)
-	if err := parse(flagSet, args); err != nil {
+	if err := parseFlags(flagSet, args); err != nil {
 		return err
 	}
 	cfg, err := flags.config()

@@ -120,3 +120,17 @@ func parse(fs *flag.FlagSet, args []string) error {
 	}
 	return err
 }
+
+// parseFlags reads the flags of a command that takes no words. A stray word is refused: flags behind it would be lost,
+// --data-dir among them.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(fs.Output(), "lianke %s takes no argument %q\n", fs.Name(), fs.Arg(0))
+		fs.Usage()
+		return errUsage
+	}
+	return nil
+}

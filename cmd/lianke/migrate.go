@@ -17,7 +17,7 @@ func migrateCommand() command {
 func migrate(ctx context.Context, c console, args []string) (err error) {
 	fs := newFlags(c, migrateCommand())
 	flags := commonFlags(fs)
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	app, err := openApp(ctx, c, flags)

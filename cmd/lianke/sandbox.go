@@ -26,7 +26,7 @@ func runSandbox(ctx context.Context, c console, args []string) error {
 	dir := fs.String("dir", "", "folder for sandbox.json, ca.pem and sends.jsonl (default: sandbox under the data directory)")
 	public := fs.String("public", "127.0.0.1:8080", "where lianke serves: members' taps on public links go there")
 	seed := fs.Uint64("seed", 0, "seed of the members' reactions")
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	if *dir == "" {

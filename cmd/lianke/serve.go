@@ -41,7 +41,7 @@ func serve(ctx context.Context, c console, args []string) error {
 	roles := fs.String("roles", "", "comma-separated: "+strings.Join(config.Roles, ",")+" (default $LIANKE_ROLES, else all)")
 	addr := fs.String("addr", "", "where the API listens (default $LIANKE_ADDR, else 127.0.0.1:8080)")
 	adminAddr := fs.String("admin-addr", "", "where health and metrics listen, or off (default $LIANKE_ADMIN_ADDR, else 127.0.0.1:8081)")
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	cfg, err := flags.config()

@@ -16,7 +16,7 @@ func versionCommand() command {
 func showVersion(_ context.Context, c console, args []string) error {
 	fs := newFlags(c, versionCommand())
 	flags := commonFlags(fs)
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	if flags.json {

@@ -17,6 +17,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
 )
 
@@ -125,8 +126,9 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) get() (*river.Client[pgx.Tx], error) {
 	r.once.Do(func() {
 		cfg := &river.Config{
-			Schema:       pg.JobSchema,
-			Logger:       r.log,
+			Schema: pg.JobSchema,
+			// River tells the number of jobs done every five seconds.
+			Logger:       obs.AtLeast(slog.LevelWarn, r.log),
 			Workers:      r.workers,
 			PeriodicJobs: r.periodic,
 			Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 8}},

@@ -1,6 +1,7 @@
 package obs
 
 import (
+	"context"
 	"io"
 	"log/slog"
 )
@@ -13,3 +14,23 @@ func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))
 }
+
+// AtLeast returns log without the records below the level, for libraries that tell more than operators want to read.
+func AtLeast(level slog.Level, log *slog.Logger) *slog.Logger {
+	return slog.New(floor{log.Handler(), level})
+}
+
+type floor struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (f floor) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= f.level && f.Handler.Enabled(ctx, level)
+}
+
+func (f floor) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return floor{f.Handler.WithAttrs(attrs), f.level}
+}
+
+func (f floor) WithGroup(name string) slog.Handler { return floor{f.Handler.WithGroup(name), f.level} }

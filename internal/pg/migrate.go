@@ -14,6 +14,8 @@ import (
 	"github.com/pressly/goose/v3/lock"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/lianke/lianke/internal/obs"
 )
 
 //go:embed migrations/*.sql
@@ -49,7 +51,7 @@ func Migrate(ctx context.Context, pool *Pool, log *slog.Logger) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	jobs, err := rivermigrate.New(riverpgxv5.New(pool.Pool), &rivermigrate.Config{Schema: JobSchema, Logger: log})
+	jobs, err := rivermigrate.New(riverpgxv5.New(pool.Pool), &rivermigrate.Config{Schema: JobSchema, Logger: obs.AtLeast(slog.LevelWarn, log)})
 	if err != nil {
 		return fmt.Errorf("read job migrations: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/internal/auth"
+	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/member"
@@ -115,7 +116,7 @@ func identityShow(ctx context.Context, c console, app *app, f identityFlags, who
 	tw := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "  birth\tnamespace\tscope\tvalue\tfirst seen")
 	for _, i := range v.Identifiers {
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\n", i.Birth, i.Namespace, i.Scope, i.Value, i.FirstSeen.Format("2006-01-02"))
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\n", i.Birth, i.Namespace, i.Scope, i.Value, i.FirstSeen.In(clock.Shanghai).Format("2006-01-02"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -134,7 +135,7 @@ func printEvidence(w io.Writer, title string, list []identity.EvidenceView) erro
 		if e.Rejected != "" {
 			why = strings.TrimSpace("not followed: " + string(e.Rejected) + " " + e.Limit)
 		}
-		fmt.Fprintf(tw, "  %s – %s\t%s\t%s\t%s\t×%d\t%s\n", e.A, e.B, e.Kind, e.Source, e.Last.Format("2006-01-02 15:04"), e.Count, why)
+		fmt.Fprintf(tw, "  %s – %s\t%s\t%s\t%s\t×%d\t%s\n", e.A, e.B, e.Kind, e.Source, e.Last.In(clock.Shanghai).Format("2006-01-02 15:04"), e.Count, why)
 	}
 	return tw.Flush()
 }

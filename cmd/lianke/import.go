@@ -51,7 +51,7 @@ func runImport(ctx context.Context, c console, args []string) error {
 		in := importer.Input{
 			Kind: kind, Path: file, RejectsPath: rejectsPath(file, *rejects, len(files) > 1, *dryRun), DryRun: *dryRun, Live: *live,
 			Rejected: firstRejects(c.err, file), Warned: func(w importer.Warning) {
-				fmt.Fprintf(c.err, "%s: warning: %s %s\n", filepath.Base(file), w.Code, w.Subject)
+				fmt.Fprintf(c.err, "%s: warning: %s %s%s\n", filepath.Base(file), w.Code, w.Subject, warningText(w.Code))
 			},
 		}
 		bar := newBar(c.err, filepath.Base(file))
@@ -77,6 +77,19 @@ func runImport(ctx context.Context, c console, args []string) error {
 		return json.NewEncoder(c.out).Encode(total)
 	}
 	return nil
+}
+
+// warningText says what a warning means and what to do about it.
+func warningText(code string) string {
+	switch code {
+	case "column.unknown":
+		return " — 该列未导入,请检查列名 the column was not imported: check its name"
+	case "identifier.unusable":
+		return " — 该标识无效或为占位值,已忽略,其余列已导入 the identifier is malformed or a placeholder and was left out; the rest of the row was taken"
+	case "sku.stub", "store.stub", "org.stub", "entity.stub", "template.stub":
+		return " — 编码尚不存在,已建占位,请随后导入 the code did not exist: a stub was made, import its record later"
+	}
+	return ""
 }
 
 // parseMixed reads flags before, between and behind the words.
@@ -137,7 +150,7 @@ func printReport(w io.Writer, file string, r importer.Report) {
 	}
 	fmt.Fprintln(w)
 	for _, code := range slices.Sorted(maps.Keys(r.Warnings)) {
-		fmt.Fprintf(w, "  提示 warning %s × %d\n", code, r.Warnings[code])
+		fmt.Fprintf(w, "  提示 warning %s × %d%s\n", code, r.Warnings[code], warningText(code))
 	}
 	if r.Resumed > 0 {
 		fmt.Fprintf(w, "  续传 resumed behind row %d\n", r.Resumed)

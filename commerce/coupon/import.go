@@ -135,11 +135,11 @@ func (c Import) validate() *fault.Field {
 	case !foreignTemplate.MatchString(c.Template):
 		return reject("template", "模板代码须为 1 到 63 个字母、数字、空格、.、- 或 _", "a template's code has 1 to 63 letters, digits, spaces, dots, - or _")
 	case c.IssuedAt.IsZero():
-		return reject("issued_at", "缺少发放时间", "issued_at is missing")
+		return reject("issued_at", "缺少发放时间", "is missing")
 	case !c.ExpiresAt.After(c.IssuedAt):
-		return reject("expires_at", "过期时间须晚于发放时间", "expires_at lies after issued_at")
+		return reject("expires_at", "过期时间须晚于发放时间", "is not after issued_at")
 	case c.UsedAt != nil && c.UsedAt.Before(c.IssuedAt):
-		return reject("used_at", "使用时间早于发放时间", "used_at lies before issued_at")
+		return reject("used_at", "使用时间早于发放时间", "is before issued_at")
 	case c.UsedAt == nil && c.UsedOrderNo != "":
 		return reject("used_at", "有使用订单但缺少使用时间", "used_order_no is given without used_at")
 	}

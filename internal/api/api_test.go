@@ -92,7 +92,7 @@ func TestDoor(t *testing.T) {
 		"nobody":          {"", good, 401, `auth.unauthenticated`},
 		"wrong role":      {"finance", good, 403, `auth.forbidden`},
 		"bad input":       {"marketer", `{"code":"A B","limit":0,"kind":"c"}`, 422, `"path":"limit"`},
-		"unknown field":   {"marketer", `{"code":"tea","limit":5,"kind":"a","x":1}`, 422, `unknown field`},
+		"unknown field":   {"marketer", `{"code":"tea","limit":5,"kind":"a","x":1}`, 422, `"path":"x"`},
 		"not json":        {"marketer", `{"code":`, 422, `api.malformed`},
 		"two values":      {"marketer", good + good, 422, `api.malformed`},
 		"too large":       {"marketer", `{"code":"` + strings.Repeat("x", 10<<20) + `"}`, 413, `api.too_large`},

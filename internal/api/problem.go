@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -97,6 +98,22 @@ var (
 	errRejected      = fault.New(fault.Forbidden, "api.cross_origin", "拒绝跨站请求", "cross-origin requests are refused")
 )
 
+// unknownField begins encoding/json's message about a field that the operation does not take.
+const unknownField = `json: unknown field "`
+
+// parameter says what is wrong with one input.
+func parameter(d *huma.ErrorDetail) fault.Field {
+	if name, ok := strings.CutPrefix(d.Message, unknownField); ok {
+		name = strings.TrimSuffix(name, `"`)
+		return fault.Field{
+			Path: name, Code: "api.unknown_field",
+			Text: fault.Text{ZH: "没有名为 " + name + " 的字段", EN: "unknown field " + name},
+			Hint: fault.Text{ZH: "请改正字段名或删除该字段,可用字段见 /docs", EN: "correct its name or remove it; /docs lists the fields"},
+		}
+	}
+	return fault.Field{Path: d.Location, Code: "api.parameter", Text: fault.Text{ZH: "参数无效:" + d.Message, EN: d.Message}}
+}
+
 // fromHuma translates huma's own errors (unreadable body, bad parameter) into problems.
 func fromHuma(code int, msg string, errs ...error) huma.StatusError {
 	f := errMalformed
@@ -112,7 +129,7 @@ func fromHuma(code int, msg string, errs ...error) huma.StatusError {
 	for _, err := range errs {
 		var d *huma.ErrorDetail
 		if errors.As(err, &d) {
-			fields = append(fields, fault.Field{Path: d.Location, Code: "api.parameter", Text: fault.Text{ZH: "参数无效", EN: d.Message}})
+			fields = append(fields, parameter(d))
 		} else if err != nil {
 			fields = append(fields, fault.Field{Path: "body", Code: "api.body", Text: fault.Text{ZH: "内容无效", EN: err.Error()}})
 		}

@@ -98,7 +98,11 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Code + ": " + e.Text.EN)
 	for _, f := range e.Fields {
-		fmt.Fprintf(&b, "; %s: %s", f.Path, f.Text.EN)
+		b.WriteString("; ")
+		if f.Path != "" {
+			b.WriteString(f.Path + ": ")
+		}
+		b.WriteString(f.Text.EN)
 		if f.Hint.EN != "" {
 			fmt.Fprintf(&b, " (%s)", f.Hint.EN)
 		}

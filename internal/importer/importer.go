@@ -66,7 +66,7 @@ type Result struct {
 // Warning is something people should look at.
 type Warning struct {
 	Code    string
-	Subject string // a code, never personal data
+	Subject string // a code or a place in the file, never personal data
 }
 
 // Input is one run.

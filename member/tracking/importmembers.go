@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -180,7 +181,7 @@ func (k *ImportMembers) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) (
 			stores = append(stores, s)
 		}
 		for _, column := range r.Unusable {
-			results[i].Warnings = append(results[i].Warnings, importer.Warning{Code: "identifier.unusable", Subject: column})
+			results[i].Warnings = append(results[i].Warnings, importer.Warning{Code: "identifier.unusable", Subject: fmt.Sprintf("%s line %d", column, rec.Line)})
 		}
 	}
 	stubs, err := k.stores(ctx, tx, stores, b.Now)

@@ -301,6 +301,10 @@ func TestCallback_Refusals(t *testing.T) {
 	require.Len(t, b.inbox.receipts, 1)
 	_, err := NewCallback(Config{Account: "a", Token: "short"}, b.inbox, slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, ErrConfig)
+	short := b.cfg
+	short.Token = "short"
+	_, err = New(short, http.DefaultClient, b.Clock)
+	require.ErrorIs(t, err, ErrConfig)
 	require.NotContains(t, fmt.Sprint(slog.AnyValue(b.cfg).Resolve()), b.cfg.Secret)
 }
 

@@ -156,7 +156,16 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 			return demoReport{}, err
 		}
 	}
-	return r.check(ctx)
+	report, err := r.check(ctx)
+	if err != nil {
+		return report, err
+	}
+	// The stand-ins end with this run. Whoever serves this database later must not reach real providers with its accounts.
+	if err := r.channels.SetPaused(ctx, true); err != nil {
+		return report, err
+	}
+	r.say("sending is paused in this database: the demo's accounts exist only at the stand-ins")
+	return report, nil
 }
 
 const markDemoSQL = `

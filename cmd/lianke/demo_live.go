@@ -16,7 +16,7 @@ import (
 )
 
 // demoTick is how far the virtual clock moves at once. What happens within a tick keeps its own time.
-const demoTick = 4 * time.Hour
+const demoTick = 2 * time.Hour
 
 // live plays the last thirty days: what happened in each tick is imported as live, then everything reacts until it is
 // quiet: segments, journeys, senders, providers, and the members who read and tap.

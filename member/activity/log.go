@@ -63,9 +63,10 @@ const appendSQL = inputCTE + `, fresh AS (
     ORDER BY ord
 ), fed AS (
     INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(birth) % 8), birth, key, occurred_at, activity_id, mode
-    FROM added
-    ORDER BY ord
+    SELECT abs(hashint8(coalesce(b.root, a.birth)) % 8), a.birth, a.key, a.occurred_at, a.activity_id, a.mode
+    FROM added a
+    LEFT JOIN member.births b ON b.birth = a.birth
+    ORDER BY a.ord
 )
 SELECT ord::int
 FROM added`
@@ -196,7 +197,7 @@ const replaceSQL = inputCTE + `, old AS (
     JOIN rekeyed r USING (ord)
 ), fed AS (
     INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(f.birth) % 8), f.birth, f.key, f.occurred_at, f.activity_id, 'backfill'
+    SELECT abs(hashint8(coalesce(b.root, f.birth)) % 8), f.birth, f.key, f.occurred_at, f.activity_id, 'backfill'
     FROM (
         SELECT i.birth, i.key, i.occurred_at, r.activity_id
         FROM input i
@@ -208,6 +209,7 @@ const replaceSQL = inputCTE + `, old AS (
         JOIN input i USING (ord)
         WHERE d.birth <> i.birth OR d.key <> i.key
     ) f
+    LEFT JOIN member.births b ON b.birth = f.birth
 )
 SELECT ord::int
 FROM rekeyed`
@@ -274,8 +276,9 @@ WITH gone AS (
     RETURNING a.birth, a.key, a.occurred_at
 ), fed AS (
     INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(birth) % 8), birth, key, occurred_at, NULL, 'backfill'
-    FROM removed
+    SELECT abs(hashint8(coalesce(b.root, r.birth)) % 8), r.birth, r.key, r.occurred_at, NULL, 'backfill'
+    FROM removed r
+    LEFT JOIN member.births b ON b.birth = r.birth
 )
 SELECT count(*)
 FROM removed`
@@ -297,8 +300,9 @@ func (l *Log) Retract(ctx context.Context, tx pgx.Tx, source string, dedupeKeys 
 
 const touchSQL = `
 INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-SELECT abs(hashint8(birth) % 8), birth, @key, @at, NULL, @mode
-FROM unnest(@births::bigint[]) AS t (birth)`
+SELECT abs(hashint8(coalesce(b.root, t.birth)) % 8), t.birth, @key, @at, NULL, @mode
+FROM unnest(@births::bigint[]) AS t (birth)
+LEFT JOIN member.births b ON b.birth = t.birth`
 
 // Touch announces a change of members that is no activity: KeyProfile or KeyIdentity.
 func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key string, mode member.Mode, at time.Time) error {

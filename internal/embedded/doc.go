@@ -3,6 +3,7 @@
 //
 //	DIR/gate.lock     held exclusively while somebody looks, starts or stops: one at a time
 //	DIR/users.lock    held shared by every process that uses the stack
+//	DIR/initdb.lock   held by an initdb and its children while they live, also when whoever started them is gone
 //	DIR/postgres      the cluster, owned by the user PostgreSQL runs as
 //	DIR/redis         redis.conf; nothing is kept, Redis holds hints only
 //	DIR/log           what the servers print
@@ -17,7 +18,8 @@
 // and outlive whoever started them: after a kill -9 of lianke the next Open joins them and the last Close stops them.
 // A kill between any two steps leaves one of these states, and Open mends each:
 //
-//	initdb half done        it works in a directory of its own name, which is renamed when complete; leftovers are removed
+//	initdb half done        it works in a directory of its own name, which is renamed when complete; an orphan is waited
+//	                        for, its leftovers are removed
 //	servers run, no user    joined
 //	one of two runs         the other one is started
 //	postmaster starting     waited for; also while it recovers after a crash

@@ -182,6 +182,7 @@ type place struct {
 	dir         string
 	mark        string // names the stack's processes
 	gate, users string
+	making      string // held by an initdb that works here
 	postgres    string // data directory of the cluster
 	redis       string
 	logs        string
@@ -204,7 +205,7 @@ func placeOf(dir string) (place, error) {
 	hash := hex.EncodeToString(sum[:6])
 	p := place{
 		dir: abs, mark: "lianke-" + hash,
-		gate: filepath.Join(abs, "gate.lock"), users: filepath.Join(abs, "users.lock"),
+		gate: filepath.Join(abs, "gate.lock"), users: filepath.Join(abs, "users.lock"), making: filepath.Join(abs, "initdb.lock"),
 		postgres: filepath.Join(abs, "postgres"), redis: filepath.Join(abs, "redis"),
 		logs: filepath.Join(abs, "log"), run: filepath.Join(abs, "run"),
 	}

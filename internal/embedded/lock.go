@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lockFile is a file whose flock says something. The kernel drops the lock when the process ends, however it ends; the
-// descriptor is close-on-exec, so servers do not inherit it.
+// lockFile is a file whose flock says something. The kernel drops the lock when the process ends, however it ends. The
+// descriptor is close-on-exec, so servers do not inherit it; only initdb is given one, and holds it as long as it lives.
 type lockFile struct{ f *os.File }
 
 func openLock(path string) (lockFile, error) {

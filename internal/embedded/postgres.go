@@ -182,9 +182,21 @@ func (s *Stack) initdb(ctx context.Context, bin Binaries, as *credential) error 
 	if len(entries) > 0 {
 		return errForeign.With("dir", p.postgres)
 	}
+	// initdb inherits this lock: it is free when no initdb of this directory lives, not even an orphaned one that would
+	// go on writing into what is removed below.
+	alive, err := openLock(p.making)
+	if err != nil {
+		return p.denied(err)
+	}
+	defer alive.close()
+	if err := alive.take(ctx, syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("wait for an earlier initdb: %w", err)
+	}
 	leftovers, _ := filepath.Glob(p.postgres + ".init.*")
 	for _, dir := range leftovers {
-		_ = os.RemoveAll(dir) // an orphaned initdb may still write there; the next start removes it
+		if err := os.RemoveAll(dir); err != nil {
+			return p.denied(err)
+		}
 	}
 	tmp := p.postgres + ".init." + rand.Text()[:8]
 	if err := own(tmp, as); err != nil {
@@ -201,6 +213,7 @@ func (s *Stack) initdb(ctx context.Context, bin Binaries, as *credential) error 
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin.Dir, "initdb"), args...)
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", childEnv(), as.attr()
+	cmd.ExtraFiles = []*os.File{alive.f}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		_ = os.WriteFile(p.postgresLog(), out, 0o600)
 		return errStart.With("server", "initdb", "log", p.postgresLog()).Because(fmt.Errorf("%w\n%s", err, out))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/lianke/lianke/internal/config"
 	"github.com/lianke/lianke/internal/embedded"
 	"github.com/lianke/lianke/internal/fault"
+	"github.com/lianke/lianke/internal/obs"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/templates/demo"
 )
@@ -107,8 +109,10 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 		return demoReport{}, err
 	}
 	r.now = clock.NewVirtual(r.world.LiveFrom)
-	r.logs = newLeakSieve(r.world, c.err)
-	r.app = newApp(console{c.in, c.out, r.logs}, cfg)
+	r.logs = newLeakSieve(r.world)
+	r.app = newApp(c, cfg)
+	// Whatever level the operator reads, the check looks at everything that can be logged.
+	r.log = slog.New(slog.NewMultiHandler(r.log.Handler(), obs.Logger(r.logs, slog.LevelDebug, "json").Handler()))
 	r.clock = r.now
 	defer func() { err = errors.Join(err, r.app.Close()) }()
 	if err := r.openStores(ctx, embedded.Options{Exclusive: true}); err != nil {
@@ -147,7 +151,7 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 	if err := r.wire(ctx); err != nil {
 		return demoReport{}, err
 	}
-	server := &http.Server{Handler: r.api.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: r.metrics.HTTP(r.log, r.api.Handler()), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	defer server.Close()
 

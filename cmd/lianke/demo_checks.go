@@ -549,18 +549,3 @@ func (r *demoRun) checkFeed(ctx context.Context, rep *demoReport) error {
 	rep.add("feed_without_gaps", v, "every change was numbered without a gap and read by every consumer")
 	return nil
 }
-
-func (r *demoRun) checkLeaks(ctx context.Context, rep *demoReport) error {
-	sieve := newLeakSieve(r.world, nil)
-	if err := sieve.scanDatabase(ctx, r.db); err != nil {
-		return err
-	}
-	for name, t := range map[string]tally{"no_plain_data_in_database": sieve.tally(), "no_plain_data_in_logs": r.logs.tally()} {
-		v := verdict{looked: max(t.Bytes, 1)}
-		for _, l := range t.Leaks {
-			v.fail("%s stands in clear", l)
-		}
-		rep.add(name, v, fmt.Sprintf("byte search for %d phones, names, addresses and platform ids", len(sieve.secret)))
-	}
-	return nil
-}

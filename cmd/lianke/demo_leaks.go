@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
-	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"sort"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -14,10 +20,9 @@ import (
 	"github.com/lianke/lianke/templates/demo"
 )
 
-// leakSieve lets bytes through and remembers which of the world's personal data it saw in clear. It knows every phone
-// number, mail address, platform id and every name of at least three characters.
+// leakSieve is a writer that remembers which of the world's personal data it saw in clear. It knows every phone number,
+// mail address, platform id and every name of at least three characters.
 type leakSieve struct {
-	to     io.Writer
 	secret map[string]bool
 
 	mu    sync.Mutex
@@ -31,8 +36,8 @@ var candidates = regexp.MustCompile(`1[3-9]\d{9}|[a-z0-9]{6}\d{1,4}@mail\.robin\
 // han matches runs of Chinese characters; names are looked for at every offset.
 var han = regexp.MustCompile(`\p{Han}{3,}`)
 
-func newLeakSieve(w *demo.World, to io.Writer) *leakSieve {
-	s := &leakSieve{to: to, secret: map[string]bool{}, found: map[string]bool{}}
+func newLeakSieve(w *demo.World) *leakSieve {
+	s := &leakSieve{secret: map[string]bool{}, found: map[string]bool{}}
 	for _, p := range w.People {
 		if len([]rune(p.Name)) >= 3 {
 			s.secret[p.Name] = true
@@ -55,16 +60,8 @@ func newLeakSieve(w *demo.World, to io.Writer) *leakSieve {
 	return s
 }
 
-// Write looks through the bytes and passes them on. Writers hand over whole lines.
+// Write looks through the bytes. Writers hand over whole lines.
 func (s *leakSieve) Write(b []byte) (int, error) {
-	s.look(b)
-	if s.to == nil {
-		return len(b), nil
-	}
-	return s.to.Write(b)
-}
-
-func (s *leakSieve) look(b []byte) {
 	var hits []string
 	for _, m := range candidates.FindAll(b, -1) {
 		if s.secret[string(m)] {
@@ -87,6 +84,7 @@ func (s *leakSieve) look(b []byte) {
 	for _, h := range hits {
 		s.found[h] = true
 	}
+	return len(b), nil
 }
 
 // tally is what a sieve has seen.
@@ -136,6 +134,94 @@ func (s *leakSieve) scanDatabase(ctx context.Context, db *pg.Pool) error {
 	for _, t := range tables {
 		if _, err := conn.Conn().PgConn().CopyTo(ctx, s, "COPY "+t+" TO STDOUT"); err != nil {
 			return fmt.Errorf("scan %s: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// checkLeaks searches the database, and everything that was logged at any level, for personal data in clear.
+func (r *demoRun) checkLeaks(ctx context.Context, rep *demoReport) error {
+	stored := newLeakSieve(r.world)
+	if err := stored.scanDatabase(ctx, r.db); err != nil {
+		return err
+	}
+	if err := r.provoke(ctx); err != nil {
+		return err
+	}
+	if r.stack != nil {
+		if err := r.logs.scanFiles(filepath.Join(r.cfg.DataDir, "log", "*.log")); err != nil {
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name, where string
+		tally       tally
+	}{
+		{"no_plain_data_in_database", "every table", stored.tally()},
+		{"no_plain_data_in_logs", "what was logged at every level, also of refused requests, and the servers' own logs", r.logs.tally()},
+	} {
+		v := verdict{looked: c.tally.Bytes}
+		for _, l := range c.tally.Leaks {
+			v.fail("%s stands in clear", l)
+		}
+		rep.add(c.name, v, fmt.Sprintf("byte search of %s for %d phones, names, addresses and platform ids", c.where, len(stored.secret)))
+	}
+	return nil
+}
+
+// provoke sends what clumsy or hostile clients send, with somebody's real data in places where it does not belong: each
+// must be refused, and a refusal is what tempts a program to log its input.
+func (r *demoRun) provoke(ctx context.Context) error {
+	p := r.world.People[0]
+	var openID string
+	for _, a := range p.Accounts {
+		for _, row := range a.Rows {
+			openID = cmp.Or(openID, row.OpenID)
+		}
+	}
+	for _, t := range []struct{ method, path, body string }{
+		{http.MethodGet, "/api/v1/members?q=" + url.QueryEscape(p.Phone), ""},
+		{http.MethodGet, "/api/v1/members/" + url.PathEscape(p.Name), ""},
+		{http.MethodPost, "/api/v1/session", fmt.Sprintf(`{"login":%q,"password":%q}`, p.Phone, p.Name)},
+		{http.MethodPost, "/v1/identify", fmt.Sprintf(`{"userId":%q,"traits":{"name":%q,"phone":%q,"email":%q}`, p.Phone, p.Name, p.Phone, p.Email)},
+		{http.MethodPost, "/callbacks/wechat/" + demoOfficial + "?signature=wrong&timestamp=1&nonce=1&openid=" + openID,
+			"<xml><FromUserName>" + openID + "</FromUserName></xml>"},
+		{http.MethodPost, "/callbacks/sms/" + demoSMS + "/wrong-token", fmt.Sprintf(`[{"phone_number":%q,"content":%q}]`, p.Phone, p.Name)},
+		{http.MethodGet, "/u/" + url.PathEscape(p.Email), ""},
+	} {
+		req, err := http.NewRequestWithContext(ctx, t.method, r.base+t.path, strings.NewReader(t.body))
+		if err != nil {
+			return fmt.Errorf("provoke: %w", err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return fmt.Errorf("provoke: %w", err)
+		}
+		if err := res.Body.Close(); err != nil {
+			return fmt.Errorf("provoke: %w", err)
+		}
+		if res.StatusCode < 400 {
+			return fmt.Errorf("provoke: %s %s answers %d to a request that must be refused", t.method, t.path[:8], res.StatusCode)
+		}
+	}
+	return nil
+}
+
+// scanFiles passes the files that match pattern through the sieve, line by line.
+func (s *leakSieve) scanFiles(pattern string) error {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return fmt.Errorf("scan logs: %w", err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("scan logs: %w", err)
+		}
+		for line := range bytes.Lines(text) {
+			if _, err := s.Write(line); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package obs
 
 import (
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -46,9 +47,9 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// HTTP counts and times the requests that next answers, by the pattern of the mux, never by the path: paths hold ids and
-// would make series without end.
-func (m *Metrics) HTTP(next http.Handler) http.Handler {
+// HTTP counts and times the requests that next answers and tells log of each at level debug, by the pattern of the mux,
+// never by the path or query: they hold ids and what people searched for, and would make series without end.
+func (m *Metrics) HTTP(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.inFlight.Inc()
 		defer m.inFlight.Dec()
@@ -63,7 +64,10 @@ func (m *Metrics) HTTP(next http.Handler) http.Handler {
 			route = "none"
 		}
 		m.requests.WithLabelValues(method(r.Method), route, strconv.Itoa(sw.status)).Inc()
-		m.seconds.WithLabelValues(method(r.Method), route).Observe(time.Since(began).Seconds())
+		took := time.Since(began)
+		m.seconds.WithLabelValues(method(r.Method), route).Observe(took.Seconds())
+		log.DebugContext(r.Context(), "answered", "method", method(r.Method), "route", route, "status", sw.status,
+			"ms", float64(took.Microseconds())/1000)
 	})
 }
 

@@ -66,14 +66,18 @@ func TestMetricsNameTheRouteNotThePath(t *testing.T) {
 	m.WatchLoops(func() []loops.State { return []loops.State{{Role: "send", Name: "sender", Running: true, Restarts: 2}} })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /members/{id}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	h := m.HTTP(mux)
-	get(t, h, "/members/4711")
+	var log bytes.Buffer
+	h := m.HTTP(obs.Logger(&log, slog.LevelDebug, "json"), mux)
+	get(t, h, "/members/4711?q=secret")
 	get(t, h, "/nowhere")
 	_, text := get(t, obs.AdminHandler(&obs.Health{}, m), "/metrics")
 	require.Contains(t, text, `lianke_http_requests_total{method="GET",route="/members/{id}",status="418"} 1`)
 	require.Contains(t, text, `lianke_http_requests_total{method="GET",route="none",status="404"} 1`)
 	require.Contains(t, text, `lianke_loop_restarts_total{loop="sender",role="send"} 2`)
 	require.NotContains(t, text, "4711")
+	require.Contains(t, log.String(), `"route":"/members/{id}","status":418`)
+	require.NotContains(t, log.String(), "4711")
+	require.NotContains(t, log.String(), "secret")
 }
 
 func TestLoggerFormats(t *testing.T) {

@@ -76,10 +76,19 @@ type app struct {
 	loops []loops.Loop
 }
 
-// openApp connects to the stack, migrates it and wires the modules. Without LIANKE_DATABASE_URL it joins or starts the
-// embedded stack of the data directory, so every command works whether or not serve runs on it.
+// openApp connects to the stack of an installation, migrates it and wires the modules. Without LIANKE_DATABASE_URL it
+// joins or starts the embedded stack of the data directory, so every command works whether or not serve runs on it.
 func openApp(ctx context.Context, c console, flags *common) (*app, error) {
-	cfg, err := flags.config()
+	cfg, err := flags.existing()
+	if err != nil {
+		return nil, err
+	}
+	return openAppWith(ctx, c, cfg)
+}
+
+// openOrMakeApp is openApp for the commands that an installation may begin with.
+func openOrMakeApp(ctx context.Context, c console, flags *common) (*app, error) {
+	cfg, err := flags.existingOrNew(c)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func makeBackup(ctx context.Context, c console, args []string) (err error) {
 		fs.Usage()
 		return errUsage
 	}
-	cfg, err := flags.config()
+	cfg, err := flags.existing()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func restore(ctx context.Context, c console, args []string) (err error) {
 		fs.Usage()
 		return errUsage
 	}
-	cfg, err := flags.config()
+	cfg, err := flags.existingOrNew(c)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func bench(ctx context.Context, c console, args []string) error {
 			return errBusy.With("percent", int(busy*100))
 		}
 	}
-	app, err := openApp(ctx, c, common)
+	app, err := openOrMakeApp(ctx, c, common)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func runDemo(ctx context.Context, c console, args []string) error {
 	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
-	cfg, err := common.config()
+	cfg, err := common.existingOrNew(c)
 	if err != nil {
 		return err
 	}

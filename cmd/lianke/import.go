@@ -40,7 +40,7 @@ func runImport(ctx context.Context, c console, args []string) error {
 		return errUsage
 	}
 	kind, files := words[0], words[1:]
-	app, err := openApp(ctx, c, common)
+	app, err := openOrMakeApp(ctx, c, common)
 	if err != nil {
 		return err
 	}

@@ -81,14 +81,30 @@ func run(ctx context.Context, c console, args []string) int {
 			return 2
 		}
 		fmt.Fprintf(c.err, "lianke %s: %v\n", cmd.name, err)
-		if f := fault.From(err); f.Kind != fault.Internal && f.Hint.ZH != "" {
-			fmt.Fprintf(c.err, "  → %s\n", f.Hint.ZH)
+		if f := fault.From(err); f.Kind != fault.Internal {
+			fmt.Fprint(c.err, inChinese(f))
 		}
 		return 1
 	}
 	fmt.Fprintf(c.err, "lianke: no command %q\n\n", args[0])
 	usage(c.err)
 	return 2
+}
+
+// inChinese says a fault again: the line above it is in English.
+func inChinese(f *fault.Error) string {
+	var b strings.Builder
+	line := func(lead, text, hint string) {
+		if b.WriteString("  " + lead + text); hint != "" {
+			b.WriteString(" → " + hint)
+		}
+		b.WriteString("\n")
+	}
+	line("", f.Text.ZH, f.Hint.ZH)
+	for _, field := range f.Fields {
+		line("  "+field.Path+" ", field.Text.ZH, field.Hint.ZH)
+	}
+	return b.String()
 }
 
 func usage(w io.Writer) {

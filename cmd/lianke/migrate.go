@@ -20,7 +20,7 @@ func migrate(ctx context.Context, c console, args []string) (err error) {
 	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
-	app, err := openApp(ctx, c, flags)
+	app, err := openOrMakeApp(ctx, c, flags)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func serve(ctx context.Context, c console, args []string) error {
 	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
-	cfg, err := flags.config()
+	cfg, err := flags.existingOrNew(c)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ type Secret struct {
 }
 
 // ErrNoSecret says that a birth has no such personal data, or has been erased.
-var ErrNoSecret = fault.New(fault.NotFound, "member.no_secret", "没有该项个人信息,或已被删除", "there is no such personal data, or it has been erased")
+var ErrNoSecret = fault.New(fault.NotFound, "member.no_secret", "没有该项个人信息,或已被删除", "there is no such personal data, or it has been erased").
+	WithHint("该会员可能未留下此项信息,或资料已按要求删除", "the member may not have given it, or it was erased on request")
 
 // Audit records that an actor (in the context) read personal data of a birth in clear, and why.
 type Audit func(ctx context.Context, tx pgx.Tx, birth Birth, kind, purpose string) error

@@ -32,7 +32,8 @@ type Verdict struct {
 }
 
 // ErrMember says that nobody has this number, or nobody in the actor's scope.
-var ErrMember = fault.New(fault.NotFound, "segments.member_not_found", "没有编号为 {member} 的会员", "there is no member {member}")
+var ErrMember = fault.New(fault.NotFound, "segments.member_not_found", "没有编号为 {member} 的会员", "there is no member {member}").
+	WithHint("请检查会员编号;lianke identity find 可查找", "check the number; `lianke identity find` looks members up")
 
 const rootInScopeSQL = `
 SELECT m.id

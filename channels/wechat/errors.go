@@ -27,7 +27,8 @@ var (
 		"微信登录凭证无效或已使用", "the WeChat code is invalid, expired or used").
 		WithHint("请重新获取 code(5 分钟内有效,只能用一次)", "get a new code: it lives five minutes and works once")
 	ErrUnavailable = fault.New(fault.Unavailable, "wechat.unavailable",
-		"微信接口暂时不可用", "WeChat cannot be reached at the moment")
+		"微信接口暂时不可用", "WeChat cannot be reached at the moment").
+		WithHint("请稍后重试;lianke 会自动重试发送", "try again later; messages are retried by themselves")
 )
 
 // APIError is an answer of WeChat with errcode ≠ 0.

@@ -40,14 +40,15 @@ func (c *common) existingOrNew(to console) (config.Config, error) {
 	if err != nil {
 		return config.Config{}, err
 	}
+	return cfg, announceNew(cfg, to)
+}
+
+func announceNew(cfg config.Config, to console) error {
 	found, err := installed(cfg)
-	if err != nil {
-		return config.Config{}, err
-	}
-	if !found {
+	if err == nil && !found {
 		fmt.Fprintf(to.err, "在 %s 新建安装 making a new installation in %s\n", cfg.DataDir, cfg.DataDir)
 	}
-	return cfg, nil
+	return err
 }
 
 // installed says whether the directory holds an installation: the private database, or, with a server of the

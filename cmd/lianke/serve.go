@@ -44,7 +44,7 @@ func serve(ctx context.Context, c console, args []string) error {
 	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
-	cfg, err := flags.existingOrNew(c)
+	cfg, err := flags.config()
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,17 @@ func serve(ctx context.Context, c console, args []string) error {
 		}
 	})
 	if err := config.CheckRoles(cfg.Roles); err != nil {
+		return err
+	}
+	if err := config.CheckAddr("--addr", cfg.Addr); err != nil {
+		return err
+	}
+	if cfg.AdminAddr != "off" {
+		if err := config.CheckAddr("--admin-addr", cfg.AdminAddr); err != nil {
+			return err
+		}
+	}
+	if err := announceNew(cfg, c); err != nil {
 		return err
 	}
 	return serveWith(ctx, c, cfg, func(a *app, addr string) {

@@ -11,7 +11,8 @@ import (
 )
 
 // ErrNotFound says that the catalogue has no such SKU.
-var ErrNotFound = fault.New(fault.NotFound, "product.not_found", "没有商品 {sku}", "there is no product {sku}")
+var ErrNotFound = fault.New(fault.NotFound, "product.not_found", "没有商品 {sku}", "there is no product {sku}").
+	WithHint("请检查编码;GET /api/v1/products?q= 可按名称或条码搜索", "check the code; GET /api/v1/products?q= finds products by name or barcode")
 
 // searchKind is the index of SKUs.
 const searchKind = "product"

@@ -13,7 +13,8 @@ type ItemPath struct {
 }
 
 // ErrBadID rejects a path whose id is no UUID.
-var ErrBadID = fault.New(fault.NotFound, "api.bad_id", "编号无效", "the id is not a UUID")
+var ErrBadID = fault.New(fault.NotFound, "api.bad_id", "编号无效", "the id is not a UUID").
+	WithHint("请使用接口返回的编号,形如 0197d2c8-…", "use the id as the API returned it, like 0197d2c8-…")
 
 // UUID reads the id of the path.
 func (p ItemPath) UUID() (id.UUID, error) {

@@ -90,12 +90,16 @@ func WriteProblem(w http.ResponseWriter, err error) {
 
 // Errors of the door itself.
 var (
-	errMalformed = fault.New(fault.Invalid, "api.malformed", "请求无法解析", "the request cannot be read")
-	errTooLarge  = fault.New(fault.TooLarge, "api.too_large", "请求内容过大", "the request body is too large").
+	errMalformed = fault.New(fault.Invalid, "api.malformed", "请求无法解析", "the request cannot be read").
+			WithHint("请按字段提示修改;格式见 /docs", "correct the fields named; /docs shows the form")
+	errTooLarge = fault.New(fault.TooLarge, "api.too_large", "请求内容过大", "the request body is too large").
 			WithHint("请分批提交", "send it in smaller parts")
-	errNotAcceptable = fault.New(fault.Invalid, "api.not_acceptable", "只提供 JSON", "only JSON is served")
-	errNotFound      = fault.New(fault.NotFound, "api.not_found", "没有这个地址", "there is nothing at this address")
-	errRejected      = fault.New(fault.Forbidden, "api.cross_origin", "拒绝跨站请求", "cross-origin requests are refused")
+	errNotAcceptable = fault.New(fault.Invalid, "api.not_acceptable", "只提供 JSON", "only JSON is served").
+				WithHint("请将 Accept 设为 application/json", "ask for application/json in Accept")
+	errNotFound = fault.New(fault.NotFound, "api.not_found", "没有这个地址", "there is nothing at this address").
+			WithHint("可用地址见 /docs", "/docs lists the addresses")
+	errRejected = fault.New(fault.Forbidden, "api.cross_origin", "拒绝跨站请求", "cross-origin requests are refused").
+			WithHint("请在 lianke 自己的页面上操作,或用 API 密钥从服务器调用", "act on a page of this address, or call from a server with an API key")
 )
 
 // unknownField begins encoding/json's message about a field that the operation does not take.

@@ -74,10 +74,12 @@ func WithActor(ctx context.Context, a Actor) context.Context {
 }
 
 // ErrUnauthenticated is returned where nobody is signed in.
-var ErrUnauthenticated = fault.New(fault.Unauthenticated, "auth.unauthenticated", "请先登录", "please sign in")
+var ErrUnauthenticated = fault.New(fault.Unauthenticated, "auth.unauthenticated", "请先登录", "please sign in").
+	WithHint("请登录,或在 Authorization 头中携带 API 密钥:Bearer lk_api_…", "sign in, or send an API key in the Authorization header: Bearer lk_api_…")
 
 // ErrForbidden is returned where the actor's roles do not allow the operation.
-var ErrForbidden = fault.New(fault.Forbidden, "auth.forbidden", "您的角色无权执行此操作", "your role does not allow this")
+var ErrForbidden = fault.New(fault.Forbidden, "auth.forbidden", "您的角色无权执行此操作", "your role does not allow this").
+	WithHint("请联系管理员授予角色,或由有权限的同事操作", "ask an administrator for the role, or a colleague who has it")
 
 // ActorFrom returns the actor of the request, or ErrUnauthenticated.
 func ActorFrom(ctx context.Context) (Actor, error) {

@@ -57,11 +57,16 @@ func New(db pg.DB, clk clock.Clock, log *slog.Logger, tree OrgTree) *Service {
 
 // Errors of operators and sessions.
 var (
-	ErrBadCredentials = fault.New(fault.Unauthenticated, "auth.bad_credentials", "用户名或密码不正确", "login or password is wrong")
-	ErrThrottled      = fault.New(fault.RateLimited, "auth.throttled", "尝试次数过多,请 15 分钟后再试", "too many attempts, try again in 15 minutes")
-	ErrLoginTaken     = fault.New(fault.Conflict, "auth.login_taken", "用户名 {login} 已被占用", "login {login} is taken")
-	ErrNoOperator     = fault.New(fault.NotFound, "auth.no_operator", "没有这个用户", "there is no such operator")
-	ErrStale          = fault.New(fault.Conflict, "auth.stale_version", "内容已被他人修改,请刷新后重试", "somebody changed it meanwhile; reload and try again")
+	ErrBadCredentials = fault.New(fault.Unauthenticated, "auth.bad_credentials", "用户名或密码不正确", "login or password is wrong").
+				WithHint("请检查大小写;忘记密码请联系管理员重设", "check upper and lower case; an administrator can set a new password")
+	ErrThrottled = fault.New(fault.RateLimited, "auth.throttled", "尝试次数过多,请 15 分钟后再试", "too many attempts, try again in 15 minutes").
+			WithHint("请等待后用正确的密码登录", "wait, then sign in with the right password")
+	ErrLoginTaken = fault.New(fault.Conflict, "auth.login_taken", "用户名 {login} 已被占用", "login {login} is taken").
+			WithHint("请换一个用户名", "choose another login")
+	ErrNoOperator = fault.New(fault.NotFound, "auth.no_operator", "没有这个用户", "there is no such operator").
+			WithHint("请检查编号;GET /api/v1/operators 列出用户", "check the id; GET /api/v1/operators lists them")
+	ErrStale = fault.New(fault.Conflict, "auth.stale_version", "内容已被他人修改,请刷新后重试", "somebody changed it meanwhile; reload and try again").
+			WithHint("请刷新后在最新版本上修改", "reload it and repeat the change on the newest version")
 )
 
 // CreateOperatorInput describes a new operator.

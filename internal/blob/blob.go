@@ -33,10 +33,13 @@ type Store interface {
 
 // Errors of a store.
 var (
-	ErrNotFound = fault.New(fault.NotFound, "blob.not_found", "文件不存在", "there is no such file")
-	ErrExists   = fault.New(fault.Conflict, "blob.exists", "文件已存在", "the file exists")
-	ErrKey      = fault.New(fault.Invalid, "blob.key", "文件名无效", "this is not a valid file key")
-	ErrSize     = errors.New("blob: the file is not as long as announced")
+	ErrNotFound = fault.New(fault.NotFound, "blob.not_found", "文件不存在", "there is no such file").
+			WithHint("文件可能已过期或被删除,请重新生成", "it may have expired or been deleted; make it again")
+	ErrExists = fault.New(fault.Conflict, "blob.exists", "文件已存在", "the file exists").
+			WithHint("请换一个文件名:已存入的内容不会被覆盖", "use another key: what is stored is never replaced")
+	ErrKey = fault.New(fault.Invalid, "blob.key", "文件名无效", "this is not a valid file key").
+		WithHint("请使用字母、数字与 ._-/,最长 512 字节,不以 / 或 . 开头", "use letters, digits and ._-/, at most 512 bytes, no part beginning with a dot")
+	ErrSize = errors.New("blob: the file is not as long as announced")
 )
 
 var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)

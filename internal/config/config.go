@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -63,7 +61,8 @@ type Blob struct {
 // Roles are what a process can do, in the order of the pipeline.
 var Roles = []string{"api", "ingest", "segments", "journeys", "send", "chat", "jobs"}
 
-var errInvalid = fault.New(fault.Invalid, "config.invalid", "配置有误", "the configuration is wrong")
+var errInvalid = fault.New(fault.Invalid, "config.invalid", "配置有误", "the configuration is wrong").
+	WithHint("请逐项更正;lianke config 列出全部设置", "correct each of them; `lianke config` lists all settings")
 
 // Load reads the variables of environ (os.Environ form). dataDir overrules LIANKE_DATA_DIR unless empty. A wrong or
 // unknown LIANKE_ variable is an error that names it.
@@ -71,7 +70,7 @@ func Load(environ []string, dataDir string) (Config, error) {
 	vars := env.ToMap(environ)
 	var c Config
 	if err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: vars}); err != nil {
-		return Config{}, errInvalid.Because(err)
+		return Config{}, unreadable(err, vars)
 	}
 	if dataDir != "" {
 		c.DataDir = dataDir
@@ -81,7 +80,7 @@ func Load(environ []string, dataDir string) (Config, error) {
 	}
 	abs, err := filepath.Abs(c.DataDir)
 	if err != nil {
-		return Config{}, errInvalid.Because(err)
+		return Config{}, fmt.Errorf("data directory: %w", err)
 	}
 	c.DataDir = abs
 	if c.MasterKeyFile == "" {
@@ -94,66 +93,6 @@ func Load(environ []string, dataDir string) (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
-}
-
-func (c Config) validate(vars map[string]string) error {
-	var fields []fault.Field
-	bad := func(name, zh, en string) {
-		fields = append(fields, fault.Field{Path: Prefix + name, Code: "invalid", Text: fault.Text{ZH: zh, EN: en}})
-	}
-	if err := CheckRoles(c.Roles); err != nil {
-		fields = append(fields, fault.From(err).Fields...)
-	}
-	if c.LogFormat != "json" && c.LogFormat != "text" {
-		bad("LOG_FORMAT", "只能是 json 或 text", "must be json or text")
-	}
-	if c.TraceSample < 0 || c.TraceSample > 1 {
-		bad("TRACE_SAMPLE", "必须在 0 与 1 之间", "must lie between 0 and 1")
-	}
-	if c.DatabaseConns < 0 || c.DatabaseConns > 10_000 {
-		bad("DATABASE_CONNS", "必须在 0 与 10000 之间", "must lie between 0 and 10000")
-	}
-	if c.ShutdownTimeout <= 0 {
-		bad("SHUTDOWN_TIMEOUT", "必须为正", "must be positive")
-	}
-	if c.Blob.S3Endpoint != "" && c.Blob.S3Bucket == "" {
-		bad("BLOB_S3_BUCKET", "使用 S3 时必须填写", "is needed with an S3 endpoint")
-	}
-	known := map[string]bool{}
-	for _, v := range Variables() {
-		known[v.Name] = true
-	}
-	for name := range vars {
-		// The LIANKE_TEST_ variables belong to the tests.
-		if strings.HasPrefix(name, Prefix) && !strings.HasPrefix(name, Prefix+"TEST_") && !known[name] {
-			bad(strings.TrimPrefix(name, Prefix), "没有这个设置", "there is no such setting")
-		}
-	}
-	if len(fields) == 0 {
-		return nil
-	}
-	slices.SortFunc(fields, func(a, b fault.Field) int { return strings.Compare(a.Path, b.Path) })
-	return errInvalid.WithFields(fields...)
-}
-
-// CheckRoles says whether every role exists and at least one is named.
-func CheckRoles(roles []string) error {
-	for _, r := range roles {
-		if !slices.Contains(Roles, r) {
-			return errInvalid.WithFields(fault.Field{
-				Path: Prefix + "ROLES", Code: "invalid",
-				Text: fault.Text{ZH: fmt.Sprintf("没有角色 %q", r), EN: fmt.Sprintf("there is no role %q", r)},
-				Hint: fault.Text{ZH: "可用:" + strings.Join(Roles, ","), EN: "roles: " + strings.Join(Roles, ",")},
-			})
-		}
-	}
-	if len(roles) == 0 {
-		return errInvalid.WithFields(fault.Field{
-			Path: Prefix + "ROLES", Code: "required",
-			Text: fault.Text{ZH: "至少需要一个角色", EN: "at least one role is needed"},
-		})
-	}
-	return nil
 }
 
 // defaultDataDir is a system directory for root and a personal one for everybody else.

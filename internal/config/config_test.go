@@ -38,6 +38,15 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		"LIANKE_DATABASE_CONNS=-1":          "LIANKE_DATABASE_CONNS",
 		"LIANKE_SHUTDOWN_TIMEOUT=-3s":       "LIANKE_SHUTDOWN_TIMEOUT",
 		"LIANKE_BLOB_S3_UNKNOWN_VARIABLE=1": "LIANKE_BLOB_S3_UNKNOWN_VARIABLE",
+		"LIANKE_BLOB_S3_BUCKET=files":       "LIANKE_BLOB_S3_ENDPOINT",
+		"LIANKE_LOG_LEVEL=LOUD":             "LIANKE_LOG_LEVEL",
+		"LIANKE_ADDR=8080":                  "LIANKE_ADDR",
+		"LIANKE_ADDR=:99999":                "LIANKE_ADDR",
+		"LIANKE_ADMIN_ADDR=no":              "LIANKE_ADMIN_ADDR",
+		"LIANKE_SHUTDOWN_TIMEOUT=soon":      "LIANKE_SHUTDOWN_TIMEOUT",
+		"LIANKE_WEBHOOK_PRIVATE=perhaps":    "LIANKE_WEBHOOK_PRIVATE",
+		"LIANKE_DATABASE_CONNS=many":        "LIANKE_DATABASE_CONNS",
+		"LIANKE_PUBLIC_URL=brand.example":   "LIANKE_PUBLIC_URL",
 	} {
 		_, err := config.Load([]string{setting}, t.TempDir())
 		require.Error(t, err, setting)
@@ -45,7 +54,19 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		require.Equal(t, fault.Invalid, f.Kind, setting)
 		require.NotEmpty(t, f.Fields, setting)
 		require.Equal(t, path, f.Fields[0].Path)
+		require.NotEmpty(t, f.Fields[0].Hint.ZH, setting)
+		require.NotEmpty(t, f.Fields[0].Hint.EN, setting)
 	}
+}
+
+// What is wrong, what was given and what may be given stand in one line.
+func TestAWrongSettingSaysWhatWasGivenAndWhatMayBe(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load([]string{"LIANKE_LOG_LEVEL=LOUD", "LIANKE_TRACE_SAMPLE=lots"}, t.TempDir())
+	require.ErrorContains(t, err, `LIANKE_LOG_LEVEL: "LOUD" is not valid (use DEBUG, INFO, WARN or ERROR)`)
+	require.ErrorContains(t, err, `LIANKE_TRACE_SAMPLE: "lots" is not valid (write a number such as 0.05)`)
+	_, err = config.Load([]string{"LIANKE_ADDR=8080"}, t.TempDir())
+	require.ErrorContains(t, err, `LIANKE_ADDR: "8080" is not valid (write HOST:PORT such as 127.0.0.1:8080 or :8080)`)
 }
 
 func TestSecretsAreMasked(t *testing.T) {
@@ -56,7 +77,7 @@ func TestSecretsAreMasked(t *testing.T) {
 		"LIANKE_MASTER_KEY=hunter2",
 		"LIANKE_BLOB_S3_SECRET_KEY=hunter2",
 		"LIANKE_ELASTICSEARCH_URL=host=x password=hunter2",
-		"LIANKE_OTLP_ENDPOINT=postgres:///lianke?password=hunter2",
+		"LIANKE_OTLP_ENDPOINT=https://collector/otlp?password=hunter2",
 	}, t.TempDir())
 	require.NoError(t, err)
 	shown := map[string]string{}

@@ -14,6 +14,7 @@ type Variable struct {
 	Default string `json:"default"`
 	Doc     string `json:"doc"`
 	secret  string
+	field   string // of the struct
 }
 
 // Variables lists every setting in the order of the struct, without values.
@@ -37,7 +38,7 @@ func walk(v reflect.Value, prefix string, out []Variable) []Variable {
 		}
 		out = append(out, Variable{
 			Name: prefix + f.Tag.Get("env"), Value: show(v.Field(i).Interface()), Default: f.Tag.Get("envDefault"),
-			Doc: f.Tag.Get("doc"), secret: f.Tag.Get("secret"),
+			Doc: f.Tag.Get("doc"), secret: f.Tag.Get("secret"), field: f.Name,
 		})
 	}
 	return out

@@ -20,11 +20,13 @@ const (
 
 // Errors of the package.
 var (
-	ErrMasterKey     = fault.New(fault.Precondition, "crypt.master_key", "主密钥不可用: {why}", "the master key is unusable: {why}")
+	ErrMasterKey = fault.New(fault.Precondition, "crypt.master_key", "主密钥不可用: {why}", "the master key is unusable: {why}").
+			WithHint("需要 32 字节的主密钥,见 LIANKE_MASTER_KEY 与 LIANKE_MASTER_KEY_FILE", "it must have 32 bytes; see LIANKE_MASTER_KEY and LIANKE_MASTER_KEY_FILE")
 	ErrUnknownMaster = fault.New(fault.Precondition, "crypt.unknown_master", "数据由另一把主密钥加密", "the data was sealed under another master key").
 				WithHint("请恢复与备份一起保存的主密钥", "restore the master key that was kept with the backup")
 	// ErrTampered says that a sealed value does not belong where it was found, or was changed.
-	ErrTampered = fault.New(fault.Internal, "crypt.tampered", "密文校验失败", "a sealed value fails authentication")
+	ErrTampered = fault.New(fault.Internal, "crypt.tampered", "密文校验失败", "a sealed value fails authentication").
+			WithHint("数据可能被改动或错位,请从备份核对该记录", "the row was changed or moved outside lianke; compare it with a backup")
 )
 
 // Ring holds the master keys and derives what the product needs from them. It is safe for concurrent use.

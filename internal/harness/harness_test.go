@@ -44,7 +44,7 @@ func TestATakenPortAndAWrongRoleAreSaidPlainly(t *testing.T) {
 
 	p, code = harness.Run(t, harness.Options{DatabaseURL: db}, "serve", "--roles", "api,cook")
 	require.Equal(t, 1, code)
-	require.Contains(t, p.Log(), `there is no role "cook"`)
+	require.Contains(t, p.Log(), `LIANKE_ROLES: "cook" is not valid`)
 }
 
 func TestCommandsAnswerInJSON(t *testing.T) {

@@ -59,7 +59,8 @@ type Index interface {
 
 // Errors of queries and documents.
 var (
-	ErrInvalid     = fault.New(fault.Invalid, "search.invalid", "搜索条件无效:{what}", "the search is invalid: {what}")
+	ErrInvalid = fault.New(fault.Invalid, "search.invalid", "搜索条件无效:{what}", "the search is invalid: {what}").
+			WithHint("请修改搜索条件后重试", "correct it and search again")
 	ErrUnavailable = fault.New(fault.Unavailable, "search.unavailable", "搜索暂不可用", "search is unavailable").WithHint("请稍后重试", "try again later")
 )
 

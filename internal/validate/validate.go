@@ -17,7 +17,8 @@ import (
 )
 
 // ErrInvalid rejects an input; its fields name what is wrong.
-var ErrInvalid = fault.New(fault.Invalid, "input.invalid", "输入无效", "the input is invalid")
+var ErrInvalid = fault.New(fault.Invalid, "input.invalid", "输入无效", "the input is invalid").
+	WithHint("请按字段提示修改", "correct the fields named")
 
 // CodePattern is what codes (of segments, journeys, templates, programmes…) look like.
 var CodePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)

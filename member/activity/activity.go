@@ -44,7 +44,8 @@ const (
 )
 
 // ErrInvalid rejects an activity; its fields name what is wrong.
-var ErrInvalid = fault.New(fault.Invalid, "activity.invalid", "行为数据无效", "the activity is invalid")
+var ErrInvalid = fault.New(fault.Invalid, "activity.invalid", "行为数据无效", "the activity is invalid").
+	WithHint("请按字段提示修改", "correct the fields named")
 
 func (a Activity) validate(props []byte) error {
 	switch {

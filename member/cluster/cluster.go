@@ -27,7 +27,8 @@ type Cluster struct {
 }
 
 // ErrUnknown says that a birth belongs to no member.
-var ErrUnknown = fault.New(fault.NotFound, "member.unknown", "没有会员 {birth}", "there is no member {birth}")
+var ErrUnknown = fault.New(fault.NotFound, "member.unknown", "没有会员 {birth}", "there is no member {birth}").
+	WithHint("请检查编号;lianke identity find 可按手机尾号、姓名或卡号查找", "check the number; `lianke identity find` looks for phone tails, names and cards")
 
 const clustersSQL = `
 SELECT r.birth, c.root, array_agg(c.birth ORDER BY c.birth)

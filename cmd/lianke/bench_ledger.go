@@ -20,8 +20,8 @@ const (
 	ledgerClients   = 64
 	ledgerConns     = 32
 	ledgerAccounts  = 100_000
-	ledgerTransfers = 250_000 // per lane, two postings each: a million postings in all
-	ledgerBaseline  = 20_000  // transfers of the baseline per lane
+	ledgerRounds    = 5
+	ledgerTransfers = 50_000 // a lane and round, two postings each: a million postings in all
 	ledgerBook      = "bench"
 )
 
@@ -29,14 +29,13 @@ func ledgerBench() benchmark {
 	return benchmark{
 		name: "ledger",
 		about: "a million postings by 64 clients, each waiting for its own transfer to be durable, to one hot account and over " +
-			"100,000 spread accounts, beside plain-SQL double entry",
+			"100,000 spread accounts, beside three forms of plain-SQL double entry",
 		run: benchLedger,
 	}
 }
 
-// benchLedger measures per lane: transfers through the combiner, between two halves of the baseline in the same minute.
-// The baseline is the usual double entry without idempotency keys or transaction rows: one database transaction per
-// transfer with two updates of balances (in a fixed order) and two inserted postings, sent in one round trip.
+// benchLedger measures both lanes in rounds; in each round the combiner and the baselines take turns, and the ratio is the
+// median over the rounds.
 func benchLedger(ctx context.Context, b *benchRun) error {
 	db, drop, err := b.scratch(ctx, ledgerConns)
 	if err != nil {
@@ -48,7 +47,7 @@ func benchLedger(ctx context.Context, b *benchRun) error {
 	if err := openLedgerAccounts(ctx, db, l); err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
-	f := figures{"postings": 4 * ledgerTransfers, "clients": ledgerClients, "accounts": ledgerAccounts}
+	f := figures{"postings": 4 * ledgerTransfers * ledgerRounds, "clients": ledgerClients, "accounts": ledgerAccounts}
 	c := l.Combine(db)
 	for _, lane := range []string{"hot", "spread"} {
 		if err := benchLedgerLane(ctx, b, db, c, lane, f); err != nil {
@@ -70,7 +69,7 @@ func benchLedger(ctx context.Context, b *benchRun) error {
 	}
 	f["rebuild_seconds"] = round(time.Since(start).Seconds(), 2)
 	f["rebuild_identical"] = rebuilt.Identical
-	f["balanced"] = report.OK() && report.Postings == 4*ledgerTransfers
+	f["balanced"] = report.OK() && report.Postings == 4*ledgerTransfers*ledgerRounds
 	for k, v := range machine() {
 		f[k] = v
 	}
@@ -78,7 +77,6 @@ func benchLedger(ctx context.Context, b *benchRun) error {
 }
 
 func benchLedgerLane(ctx context.Context, b *benchRun, db *pg.Pool, c *ledger.Combiner, lane string, f figures) error {
-	b.progress("%s: %d transfers beside the baseline", lane, ledgerTransfers)
 	ends := func(r *rand.Rand) (from, to int) {
 		from = 1 + r.IntN(ledgerAccounts)
 		if lane == "hot" {
@@ -89,49 +87,85 @@ func benchLedgerLane(ctx context.Context, b *benchRun, db *pg.Pool, c *ledger.Co
 		}
 		return from, to
 	}
-	half := func() (time.Duration, error) {
-		return driveTransfers(ctx, ledgerBaseline/2, func(ctx context.Context, r *rand.Rand) error {
-			return plainTransfer(ctx, db, ends, r)
-		})
-	}
-	cpu := startCPU(ctx, db)
-	first, err := half()
-	if err != nil {
-		return err
-	}
-	cpu.perUnit(f, "cpu_ms_per_unit_"+lane+"_baseline", ledgerBaseline/2)
-
 	at := b.app.clock.Now()
-	cpu = startCPU(ctx, db)
-	took, err := driveTransfers(ctx, ledgerTransfers, func(ctx context.Context, r *rand.Rand) error {
+	ours := &ledgerForm{name: lane, transfers: ledgerTransfers, do: func(ctx context.Context, r *rand.Rand) error {
 		from, to := ends(r)
 		_, err := c.Post(ctx, ledger.Transfer(id.New(), ledgerBook, "bench", at, ledgerAccount(from), ledgerAccount(to), 1+int64(r.IntN(100))))
 		return err
-	})
-	if err != nil {
-		return err
+	}}
+	var forms []*ledgerForm
+	for _, plain := range plainForms() {
+		forms = append(forms, &ledgerForm{name: lane + plain.suffix, transfers: plain.transfers(lane), do: func(ctx context.Context, r *rand.Rand) error {
+			from, to := ends(r)
+			return plain.transfer(ctx, db, from, to, 1+r.Int64N(100), at)
+		}})
 	}
-	cpu.perUnit(f, "cpu_ms_per_unit_"+lane, ledgerTransfers)
-
-	second, err := half()
-	if err != nil {
-		return err
+	for round := range ledgerRounds {
+		b.progress("%s: round %d of %d", lane, round+1, ledgerRounds)
+		for i, form := range append([]*ledgerForm{ours}, forms...) {
+			if err := form.measure(ctx, db, uint64(10*round+i)); err != nil {
+				return fmt.Errorf("%s: %w", form.name, err)
+			}
+		}
 	}
-	ours, theirs := ledgerTransfers/took.Seconds(), ledgerBaseline/(first+second).Seconds()
-	f["per_second_"+lane] = round(ours, 0)
-	f["per_second_"+lane+"_baseline"] = round(theirs, 0)
-	f["ratio_"+lane] = round(ours/theirs, 2)
+	ours.report(f)
+	for i, form := range forms {
+		form.report(f)
+		ours.compare(f, "ratio_"+lane+plainForms()[i].ratio, form)
+	}
 	return nil
 }
 
+// ledgerForm is one way to post, and what it took in each round.
+type ledgerForm struct {
+	name      string
+	transfers int64
+	do        func(context.Context, *rand.Rand) error
+	rates     []float64
+	cpu       []float64 // ms a transfer
+}
+
+func (x *ledgerForm) measure(ctx context.Context, db *pg.Pool, seed uint64) error {
+	meter := startCPU(ctx, db)
+	took, err := driveTransfers(ctx, x.transfers, seed, x.do)
+	if err != nil {
+		return err
+	}
+	used, _ := meter.since()
+	x.rates = append(x.rates, float64(x.transfers)/took.Seconds())
+	x.cpu = append(x.cpu, used.Seconds()*1000/float64(x.transfers))
+	return nil
+}
+
+func (x *ledgerForm) report(f figures) {
+	f["per_second_"+x.name] = round(median(x.rates), 0)
+	f["cpu_ms_per_unit_"+x.name] = round(median(x.cpu), 4)
+}
+
+// compare adds the median ratio over the rounds, its spread, and the ratio of processor time.
+func (x *ledgerForm) compare(f figures, key string, baseline *ledgerForm) {
+	ratios, cpu := make([]float64, len(x.rates)), make([]float64, len(x.rates))
+	for i := range x.rates {
+		ratios[i], cpu[i] = x.rates[i]/baseline.rates[i], baseline.cpu[i]/x.cpu[i]
+	}
+	f[key] = round(median(ratios), 2)
+	f[key+"_least"], f[key+"_most"] = round(slices.Min(ratios), 2), round(slices.Max(ratios), 2)
+	f[key+"_cpu"] = round(median(cpu), 2)
+}
+
+func median(xs []float64) float64 {
+	s := slices.Sorted(slices.Values(xs))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
 // driveTransfers lets the clients do n transfers between them.
-func driveTransfers(ctx context.Context, n int64, do func(context.Context, *rand.Rand) error) (time.Duration, error) {
+func driveTransfers(ctx context.Context, n int64, seed uint64, do func(context.Context, *rand.Rand) error) (time.Duration, error) {
 	start := time.Now()
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for client := range ledgerClients {
 		g.Go(func() error {
-			r := rand.New(rand.NewPCG(2026, uint64(client)))
+			r := rand.New(rand.NewPCG(seed, uint64(client)))
 			for next.Add(1) <= n {
 				if err := do(ctx, r); err != nil {
 					return err
@@ -152,15 +186,6 @@ func ledgerAccount(n int) string {
 	return fmt.Sprintf("member-%d", n)
 }
 
-const plainTablesSQL = `
-CREATE SCHEMA plain;
-CREATE TABLE plain.accounts (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 50);
-CREATE TABLE plain.postings (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id bigint NOT NULL, amount bigint NOT NULL,
-    at timestamptz NOT NULL);
-CREATE INDEX ON plain.postings (account_id, id);
-INSERT INTO plain.accounts SELECT i, 0 FROM generate_series(0, 100000) i;
-ANALYZE`
-
 func openLedgerAccounts(ctx context.Context, db *pg.Pool, l *ledger.Ledger) error {
 	accounts := []ledger.Account{{Code: ledgerAccount(0), Lane: ledger.LaneHot}}
 	for n := range ledgerAccounts {
@@ -177,33 +202,6 @@ func openLedgerAccounts(ctx context.Context, db *pg.Pool, l *ledger.Ledger) erro
 			return err
 		}
 	}
-	_, err := db.Exec(ctx, plainTablesSQL)
+	_, err := db.Exec(ctx, plainTables)
 	return err
-}
-
-const (
-	// On the tables of plainTablesSQL, not of the migrated schema: so not named …SQL, which internal/archtest prepares.
-	plainUpdate = `UPDATE plain.accounts SET balance = balance + $2 WHERE id = $1`
-	plainInsert = `INSERT INTO plain.postings (account_id, amount, at) VALUES ($1, $2, $3)`
-)
-
-func plainTransfer(ctx context.Context, db *pg.Pool, ends func(*rand.Rand) (int, int), r *rand.Rand) error {
-	from, to := ends(r)
-	amount, at := 1+r.IntN(100), time.Now()
-	return pg.InTx(ctx, db, func(tx pgx.Tx) error {
-		var b pgx.Batch
-		low, lowAmount, high, highAmount := from, -amount, to, amount
-		if high < low {
-			low, lowAmount, high, highAmount = high, highAmount, low, lowAmount
-		}
-		b.Queue(plainInsert, from, -amount, at)
-		b.Queue(plainInsert, to, amount, at)
-		// The balances last, the hot one (0) after the other, so that its lock is held as briefly as can be.
-		if low == 0 {
-			low, lowAmount, high, highAmount = high, highAmount, low, lowAmount
-		}
-		b.Queue(plainUpdate, low, lowAmount)
-		b.Queue(plainUpdate, high, highAmount)
-		return tx.SendBatch(ctx, &b).Close()
-	})
 }

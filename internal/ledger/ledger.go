@@ -3,13 +3,10 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/lianke/lianke/internal/fault"
-	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
 )
 
@@ -40,137 +37,26 @@ func (l *Ledger) Open(ctx context.Context, tx pgx.Tx, book, asset string, at tim
 // fails with ErrInvalid, ErrUnbalanced, ErrNoAccount, ErrInsufficient, ErrOverflow or ErrKeyReused; the caller's
 // transaction must then be rolled back. Spread accounts stay locked until the caller's transaction ends.
 func (l *Ledger) Post(ctx context.Context, tx pgx.Tx, txs []Transaction) ([]Outcome, error) {
-	verdicts, err := l.post(ctx, tx, txs)
+	p := newPosting(txs)
+	if p.idle() {
+		return p.outcomes()
+	}
+	var read, write pgx.Batch
+	p.read(&read)
+	if err := tx.SendBatch(ctx, &read).Close(); err != nil {
+		return nil, fmt.Errorf("lock accounts: %w", err)
+	}
+	p.write(&write)
+	outcomes, err := p.outcomes()
 	if err != nil {
 		return nil, err
 	}
-	outcomes := make([]Outcome, len(txs))
-	for i, v := range verdicts {
-		if v.err != nil {
-			return nil, fmt.Errorf("post %s %s: %w", txs[i].Kind, txs[i].Key, v.err)
+	if write.Len() > 0 {
+		if err := explain(tx.SendBatch(ctx, &write).Close()); err != nil {
+			return nil, fmt.Errorf("write postings: %w", err)
 		}
-		outcomes[i] = v.outcome
 	}
 	return outcomes, nil
-}
-
-// verdict is what became of one transaction of a batch: an outcome, or the reason why it was left out.
-type verdict struct {
-	outcome Outcome
-	err     error
-}
-
-type bookKey struct {
-	book string
-	key  id.UUID
-}
-
-type accountKey struct{ book, code string }
-
-// post writes every transaction that stands on its own feet, in the given order, and returns one verdict each. An error
-// of its own means that nothing can be said about any of them.
-func (l *Ledger) post(ctx context.Context, tx pgx.Tx, txs []Transaction) ([]verdict, error) {
-	verdicts := make([]verdict, len(txs))
-	hashes := make([][]byte, len(txs))
-	keys := make(map[bookKey]int, len(txs))
-	accounts := make(map[accountKey]*account, 2*len(txs))
-	for i, t := range txs {
-		if err := t.validate(); err != nil {
-			verdicts[i].err = err
-			continue
-		}
-		hashes[i] = t.hash()
-		keys[bookKey{t.Book, t.Key}] = i
-		for _, p := range t.Postings {
-			accounts[accountKey{t.Book, p.Account}] = nil
-		}
-	}
-	if len(keys) == 0 {
-		return verdicts, nil
-	}
-	seen, ids, err := prepare(ctx, tx, keys, accounts)
-	if err != nil {
-		return nil, err
-	}
-
-	var w writes
-	for i, t := range txs {
-		if verdicts[i].err != nil {
-			continue
-		}
-		k := bookKey{t.Book, t.Key}
-		if before, dup := seen[k]; dup {
-			verdicts[i] = duplicate(t.Key, before, hashes[i])
-			continue
-		}
-		if err := apply(t, accounts); err != nil {
-			verdicts[i].err = err
-			continue
-		}
-		seen[k] = hashes[i]
-		verdicts[i].outcome = Posted
-		w.add(ids[len(w.ids)], t, hashes[i], accounts)
-	}
-	if len(w.ids) == 0 {
-		return verdicts, nil
-	}
-	return verdicts, w.flush(ctx, tx, accounts)
-}
-
-func duplicate(key id.UUID, before, now []byte) verdict {
-	if string(before) != string(now) {
-		return verdict{err: ErrKeyReused.With("key", key)}
-	}
-	return verdict{outcome: Duplicate}
-}
-
-// apply adds the postings to the accounts in memory, or changes nothing and says why not.
-func apply(t Transaction, accounts map[accountKey]*account) error {
-	for i, p := range t.Postings {
-		a := accounts[accountKey{t.Book, p.Account}]
-		if a == nil {
-			undo(t, i, accounts)
-			return ErrNoAccount.With("book", t.Book, "account", p.Account)
-		}
-		if sum(a.balance, a.delta, p.Amount) == nil {
-			undo(t, i, accounts)
-			return ErrOverflow.With("account", p.Account)
-		}
-		a.delta += p.Amount
-		a.postings++
-	}
-	// Floors are judged on the transaction as a whole: its postings happen at once.
-	for _, p := range t.Postings {
-		a := accounts[accountKey{t.Book, p.Account}]
-		if a.floor != nil && a.balance+a.delta < *a.floor {
-			undo(t, len(t.Postings), accounts)
-			return ErrInsufficient.With("account", p.Account).WithFields(fault.Field{
-				Path: "account", Code: "ledger.insufficient",
-				Text: fault.Text{ZH: "余额不足", EN: "not enough on " + p.Account},
-			})
-		}
-	}
-	return nil
-}
-
-func undo(t Transaction, n int, accounts map[accountKey]*account) {
-	for _, p := range t.Postings[:n] {
-		a := accounts[accountKey{t.Book, p.Account}]
-		a.delta -= p.Amount
-		a.postings--
-	}
-}
-
-// sum adds int64s, or returns nil if they leave the range.
-func sum(xs ...int64) *int64 {
-	var total int64
-	for _, x := range xs {
-		if (x > 0 && total > math.MaxInt64-x) || (x < 0 && total < math.MinInt64-x) {
-			return nil
-		}
-		total += x
-	}
-	return &total
 }
 
 // Balance is the state of one account.

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -256,6 +257,68 @@ func TestCombinerUnderContention(t *testing.T) {
 	require.Len(t, lines, 11)
 	require.EqualValues(t, -10, lines[0].Amount)
 	require.EqualValues(t, 100, lines[10].Amount)
+}
+
+// Two processes are handed the same transactions at once, each in batches of its own: every one is posted once, a key that
+// came with another input is refused, and one caller's refusal concerns nobody else of its batch.
+func TestCombinersRaceForTheSameKeys(t *testing.T) {
+	t.Parallel()
+	ctx, l := t.Context(), ledger.New()
+	db := pgtest.DB(t)
+	require.NoError(t, pg.InTx(ctx, db, func(tx pgx.Tx) error { open(t, tx, l, "book"); return nil }))
+	const n = 200
+	combiners := []*ledger.Combiner{l.Combine(db), l.Combine(db)}
+	keys := make([]id.UUID, n)
+	for i := range keys {
+		keys[i] = id.New()
+	}
+	type answer struct {
+		out ledger.Outcome
+		err error
+	}
+	answers := [2][n]answer{}
+	var wg sync.WaitGroup
+	for side, c := range combiners {
+		for i, key := range keys {
+			wg.Go(func() {
+				x := ledger.Transfer(key, "book", "x", at, "out", "f0", 1)
+				switch {
+				case i%10 == 1:
+					x.Ref = fmt.Sprint(side) // the same key with another input
+				case i%10 == 2:
+					x = ledger.Transfer(key, "book", "x", at, "s0", "in", 1) // s0 is empty
+				}
+				// Spread accounts would order the two sides; hot ones leave it to the key.
+				if i%2 == 0 && i%10 != 2 {
+					x = ledger.Transfer(key, "book", "x", at, "out", "in", 1)
+				}
+				out, err := c.Post(ctx, x)
+				answers[side][i] = answer{out, err}
+			})
+		}
+	}
+	wg.Wait()
+	for i := range keys {
+		a, b := answers[0][i], answers[1][i]
+		switch {
+		case i%10 == 1:
+			require.ErrorIs(t, errors.Join(a.err, b.err), ledger.ErrKeyReused, "%d", i)
+			require.True(t, a.err == nil || b.err == nil, "%d", i)
+		case i%10 == 2:
+			require.ErrorIs(t, a.err, ledger.ErrInsufficient)
+			require.ErrorIs(t, b.err, ledger.ErrInsufficient)
+		default:
+			require.NoError(t, errors.Join(a.err, b.err))
+			require.ElementsMatch(t, []ledger.Outcome{ledger.Posted, ledger.Duplicate}, []ledger.Outcome{a.out, b.out}, "%d", i)
+		}
+	}
+	report, err := l.Verify(ctx, db)
+	require.NoError(t, err)
+	require.True(t, report.OK(), "%+v", report)
+	require.EqualValues(t, n-n/10, report.Transactions)
+	rebuilt, err := l.Rebuild(ctx, db)
+	require.NoError(t, err)
+	require.True(t, rebuilt.Identical)
 }
 
 // A hot account does not make its writers wait: a second transaction commits while the first is still open.

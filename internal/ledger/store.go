@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,22 +95,28 @@ func openAccounts(ctx context.Context, tx pgx.Tx, book string, at time.Time, acc
 	return ErrAccountExists.With("account", other)
 }
 
-// Locks balance rows in the order of account ids; every post does, so posts do not deadlock among themselves.
-const lockSpreadSQL = `
-SELECT a.id, a.book, a.code, b.balance, b.floor
-FROM unnest(@books::text[], @codes::text[]) AS w (book, code)
-JOIN core.ledger_accounts a USING (book, code)
-JOIN core.ledger_balances b ON b.account_id = a.id
-WHERE a.lane = 'spread'
-ORDER BY a.id
-FOR NO KEY UPDATE OF b`
-
-const readHotSQL = `
-SELECT a.id, a.book, a.code, b.balance
-FROM unnest(@books::text[], @codes::text[]) AS w (book, code)
-JOIN core.ledger_accounts a USING (book, code)
-JOIN core.ledger_balances b ON b.account_id = a.id
-WHERE a.lane = 'hot'`
+// Locks the balance rows of spread accounts in the order of account ids; every post does, so posts do not deadlock among
+// themselves. Rows of hot accounts are only read.
+const lockAccountsSQL = `
+WITH wanted AS MATERIALIZED (
+    SELECT a.id, a.book, a.code, a.lane
+    FROM unnest(@books::text[], @codes::text[]) AS w (book, code)
+    JOIN core.ledger_accounts a USING (book, code)
+), spread AS (
+    SELECT w.id, w.book, w.code, w.lane, b.balance, b.floor
+    FROM wanted w
+    JOIN core.ledger_balances b ON b.account_id = w.id
+    WHERE w.lane = 'spread'
+    ORDER BY b.account_id
+    FOR NO KEY UPDATE OF b
+)
+SELECT id, book, code, lane, balance, floor
+FROM spread
+UNION ALL
+SELECT w.id, w.book, w.code, w.lane, b.balance, NULL
+FROM wanted w
+JOIN core.ledger_balances b ON b.account_id = w.id
+WHERE w.lane = 'hot'`
 
 // Runs after the locks: a post of the same key on the same accounts has committed by then and is seen.
 const seenSQL = `
@@ -123,71 +128,50 @@ const transactionIDsSQL = `
 SELECT nextval('core.ledger_transaction_seq')
 FROM generate_series(1, @n::integer)`
 
-// prepare locks and reads the accounts, finds which keys were posted before, and reserves transaction ids, in one round
-// trip. Accounts that do not exist stay nil.
-func prepare(ctx context.Context, tx pgx.Tx, keys map[bookKey]int, accounts map[accountKey]*account) (map[bookKey][]byte, []int64, error) {
-	books, codes := make([]string, 0, len(accounts)), make([]string, 0, len(accounts))
-	for k := range accounts {
+// queueRead locks and reads the accounts, finds which keys were posted before, and reserves transaction ids. Accounts that
+// do not exist stay nil.
+func (p *posting) queueRead(b *pgx.Batch) {
+	books, codes := make([]string, 0, len(p.accounts)), make([]string, 0, len(p.accounts))
+	for k := range p.accounts {
 		books, codes = append(books, k.book), append(codes, k.code)
 	}
-	keyBooks, keyIDs := make([]string, 0, len(keys)), make([]id.UUID, 0, len(keys))
-	for k := range keys {
+	keyBooks, keyIDs := make([]string, 0, len(p.keys)), make([]id.UUID, 0, len(p.keys))
+	for k := range p.keys {
 		keyBooks, keyIDs = append(keyBooks, k.book), append(keyIDs, k.key)
 	}
-	seen := make(map[bookKey][]byte, len(keys))
-	ids := make([]int64, 0, len(keys))
-
-	var b pgx.Batch
-	b.Queue(lockSpreadSQL, pg.Args{"books": books, "codes": codes}).Query(func(rows pgx.Rows) error {
+	b.Queue(lockAccountsSQL, pg.Args{"books": books, "codes": codes}).Query(func(rows pgx.Rows) error {
 		var k accountKey
 		var a account
-		_, err := pgx.ForEachRow(rows, []any{&a.id, &k.book, &k.code, &a.balance, &a.floor}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&a.id, &k.book, &k.code, &a.lane, &a.balance, &a.floor}, func() error {
 			fresh := a
-			fresh.lane = LaneSpread
-			accounts[k] = &fresh
+			p.accounts[k] = &fresh
 			return nil
 		})
 		return err
 	})
-	b.Queue(readHotSQL, pg.Args{"books": books, "codes": codes}).Query(func(rows pgx.Rows) error {
-		var k accountKey
-		var a account
-		_, err := pgx.ForEachRow(rows, []any{&a.id, &k.book, &k.code, &a.balance}, func() error {
-			fresh := a
-			fresh.lane = LaneHot
-			accounts[k] = &fresh
-			return nil
-		})
-		return err
-	})
-	b.Queue(seenSQL, pg.Args{"books": keyBooks, "keys": keyIDs}).Query(func(rows pgx.Rows) error {
+	b.Queue(seenSQL, pg.Args{"books": keyBooks, "keys": uuids(keyIDs)}).Query(func(rows pgx.Rows) error {
 		var k bookKey
 		var hash []byte
 		_, err := pgx.ForEachRow(rows, []any{&k.book, &k.key, &hash}, func() error {
-			seen[k] = append([]byte(nil), hash...)
+			p.seen[k] = append([]byte(nil), hash...)
 			return nil
 		})
 		return err
 	})
-	b.Queue(transactionIDsSQL, pg.Args{"n": len(keys)}).Query(func(rows pgx.Rows) error {
+	b.Queue(transactionIDsSQL, pg.Args{"n": len(p.keys)}).Query(func(rows pgx.Rows) error {
 		var n int64
 		_, err := pgx.ForEachRow(rows, []any{&n}, func() error {
-			ids = append(ids, n)
+			p.ids = append(p.ids, n)
 			return nil
 		})
 		return err
 	})
-	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
-		return nil, nil, fmt.Errorf("lock accounts: %w", err)
-	}
-	return seen, ids, nil
 }
 
 const insertTransactionsSQL = `
 INSERT INTO core.ledger_transactions (id, book, key, hash, kind, ref, at)
 SELECT *
-FROM unnest(@ids::bigint[], @books::text[], @keys::uuid[], @hashes::bytea[], @kinds::text[], @refs::text[], @ats::timestamptz[])
-ON CONFLICT ON CONSTRAINT ledger_transactions_key DO NOTHING`
+FROM unnest(@ids::bigint[], @books::text[], @keys::uuid[], @hashes::bytea[], @kinds::text[], @refs::text[], @ats::timestamptz[])`
 
 const insertPostingsSQL = `
 INSERT INTO core.ledger_postings (transaction_id, n, account_id, amount)
@@ -235,9 +219,17 @@ func (w *writes) add(txID int64, t Transaction, hash []byte, accounts map[accoun
 
 var errKeyRace = errors.New("ledger: the same key was posted at the same time")
 
-// flush writes transactions, postings and balances in one round trip. If somebody posted one of the keys since prepare
-// looked, the whole database transaction is run again.
-func (w *writes) flush(ctx context.Context, tx pgx.Tx, accounts map[accountKey]*account) error {
+// explain recognises that somebody posted one of the keys since queueRead looked: the whole database transaction is run
+// again, and sees it then.
+func explain(err error) error {
+	if pg.Constraint(err) == "ledger_transactions_key" {
+		return errors.Join(errKeyRace, pg.ErrRetry)
+	}
+	return err
+}
+
+// queue writes transactions, postings and balances.
+func (w *writes) queue(b *pgx.Batch, accounts map[accountKey]*account) {
 	var hot, spread struct {
 		ids, amounts []int64
 		postings     []int64
@@ -252,9 +244,8 @@ func (w *writes) flush(ctx context.Context, tx pgx.Tx, accounts map[accountKey]*
 		}
 		to.ids, to.amounts, to.postings = append(to.ids, a.id), append(to.amounts, a.delta), append(to.postings, a.postings)
 	}
-	var b pgx.Batch
 	b.Queue(insertTransactionsSQL, pg.Args{
-		"ids": w.ids, "books": w.books, "keys": w.keys, "hashes": w.hashes, "kinds": w.kinds, "refs": w.refs, "ats": w.ats,
+		"ids": w.ids, "books": w.books, "keys": uuids(w.keys), "hashes": w.hashes, "kinds": w.kinds, "refs": w.refs, "ats": w.ats,
 	})
 	b.Queue(insertPostingsSQL, pg.Args{"ids": w.lineIDs, "ns": w.lineNs, "accounts": w.lineAccounts, "amounts": w.lineAmounts})
 	if len(hot.ids) > 0 {
@@ -263,16 +254,15 @@ func (w *writes) flush(ctx context.Context, tx pgx.Tx, accounts map[accountKey]*
 	if len(spread.ids) > 0 {
 		b.Queue(updateBalancesSQL, pg.Args{"accounts": spread.ids, "amounts": spread.amounts, "postings": spread.postings})
 	}
-	res := tx.SendBatch(ctx, &b)
-	tag, err := res.Exec()
-	if err == nil && tag.RowsAffected() != int64(len(w.ids)) {
-		_ = res.Close()
-		return errors.Join(errKeyRace, pg.ErrRetry)
+}
+
+// uuids in the form that pgx encodes without going through text.
+func uuids(ids []id.UUID) [][16]byte {
+	out := make([][16]byte, len(ids))
+	for i, u := range ids {
+		out[i] = u
 	}
-	if err := errors.Join(err, res.Close()); err != nil {
-		return fmt.Errorf("write postings: %w", err)
-	}
-	return nil
+	return out
 }
 
 const balancesSQL = `

@@ -2,7 +2,7 @@
 // name. Every store takes a pg.DB, which is a pool or a transaction, and holds its SQL in constants that a test prepares
 // against the migrated schema.
 //
-// Transactions. InTx is the only place that begins and retries. Called on a Pool it opens a READ COMMITTED transaction
+// Transactions. InTx and its pipelined sister InSteps are the only places that begin and retry. Called on a Pool it opens a READ COMMITTED transaction
 // and runs the function again after a serialization failure or a deadlock (40001, 40P01), at most ten times with jitter;
 // called on a transaction it runs the function inside it behind a savepoint and leaves retrying to the outermost call.
 // The function must therefore have no effect outside the transaction.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,18 +21,7 @@ func InTx(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	if _, nested := db.(pgx.Tx); nested {
 		return once(ctx, db, fn)
 	}
-	for attempt := 1; ; attempt++ {
-		err := once(ctx, db, fn)
-		if err == nil || attempt == maxAttempts || !Retryable(err) {
-			return err
-		}
-		pause := time.Duration(rand.Int64N(int64(attempt)*4+1)) * time.Millisecond
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-time.After(pause):
-		}
-	}
+	return retry(ctx, func() error { return once(ctx, db, fn) })
 }
 
 func once(ctx context.Context, db DB, fn func(tx pgx.Tx) error) (err error) {

@@ -65,10 +65,12 @@ func (d *Door) Observe(ctx context.Context, tx pgx.Tx, persons []Person) ([]iden
 		return nil, nil
 	}
 	obs := make([]identity.Observation, len(persons))
+	said := make([]bool, len(persons))
 	for i, p := range persons {
 		obs[i] = d.observation(p)
+		said[i] = len(p.Attrs)+len(p.Tags)+len(p.Consents) > 0 || !p.RegisteredAt.IsZero()
 	}
-	found, roots, err := d.graph.ObserveDeferred(ctx, tx, obs)
+	found, roots, err := d.graph.ObserveDeferred(ctx, tx, obs, said)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ FULL JOIN (SELECT birth FROM member.births WHERE birth = root) b ON b.birth = m.
 WHERE m.id IS NULL OR b.birth IS NULL`
 
 // Audit recomputes the whole graph from its evidence, in memory, and returns the births that the database holds in
-// another cluster than Partition says, or whose root has no member row or too many. On a quiet database it returns none.
+// another cluster or raw component than Partition says, or whose root has no member row or too many. On a quiet database it returns none.
 // For tests, benchmarks and `lianke doctor`; it reads everything.
 func Audit(ctx context.Context, db pg.DB) ([]member.Birth, error) {
 	rows, err := db.Query(ctx, allBirthsSQL)
@@ -47,15 +47,16 @@ func Audit(ctx context.Context, db pg.DB) ([]member.Birth, error) {
 		return nil, fmt.Errorf("audit identity: %w", err)
 	}
 	nodes := make([]Node, len(births))
-	stored := make(map[member.Birth]member.Birth, len(births))
+	stored, rawStored := make(map[member.Birth]member.Birth, len(births)), make(map[member.Birth]member.Birth, len(births))
 	for i, b := range births {
 		nodes[i] = b.Node
-		stored[b.Birth] = b.root
+		stored[b.Birth], rawStored[b.Birth] = b.root, b.raw
 	}
 	var wrong []member.Birth
-	for _, c := range Partition(nodes, edges).Clusters {
+	p := Partition(nodes, edges)
+	for _, c := range p.Clusters {
 		for _, b := range c.Births {
-			if stored[b] != member.Birth(c.Root) {
+			if stored[b] != member.Birth(c.Root) || rawStored[b] != p.raw[b] {
 				wrong = append(wrong, b)
 			}
 		}

@@ -23,17 +23,17 @@ type change struct {
 	mode                 member.Mode
 	at                   time.Time
 	fresh                map[member.Birth]freshBirth
-	touched              map[member.Birth]member.Birth // births that exist → the raw component they were seen in, 0 if unknown
+	touched              map[member.Birth]bool // births that exist
 	added                map[edgeKey]*Edge
 	revoked              map[int64]bool
-	deferred             bool // the caller refreshes members itself
-	rebuildAll           bool // partition everything concerned, for its rejections
-	probing              bool // the planner was told to probe indexes, and is to be told that it need not any more
+	deferred             []member.Birth // the caller refreshes the members of these itself
+	rebuildAll           bool           // partition everything concerned, for its rejections
+	probing              bool           // the planner was told to probe indexes, and is to be told that it need not any more
 
 	denied  map[member.Birth]bool      // births of the locked components with a denial
 	births  map[member.Birth]*birthRow // all of the locked components, and the fresh ones, as they are after apply
 	members map[member.Birth][]member.Birth
-	changed []member.ID // roots whose cluster is new or different
+	left    []member.ID // roots that the caller must refresh
 	result  []Rejection
 }
 
@@ -49,7 +49,7 @@ type edgeKey struct {
 
 func newChange(cause, actor string) *change {
 	return &change{cause: cause, actor: actor, mode: member.ModeLive, fresh: map[member.Birth]freshBirth{},
-		touched: map[member.Birth]member.Birth{}, added: map[edgeKey]*Edge{}, revoked: map[int64]bool{}}
+		touched: map[member.Birth]bool{}, added: map[edgeKey]*Edge{}, revoked: map[int64]bool{}}
 }
 
 func (c *change) create(n Node, at time.Time) {
@@ -58,7 +58,7 @@ func (c *change) create(n Node, at time.Time) {
 	}
 }
 
-func (c *change) touch(b, raw member.Birth) { c.touched[b] = raw }
+func (c *change) touch(b member.Birth) { c.touched[b] = true }
 
 // add notes evidence; several observations of one pair, kind and source count together.
 func (c *change) add(x, y member.Birth, kind, source string, trust int, at time.Time) {
@@ -118,33 +118,36 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, c *change) error {
 // transaction always gets on; after that the whole transaction starts again.
 const maxLockAttempts = 20
 
-// lockComponents locks the raw components of all touched births and loads them. If one moved between the look and the
-// lock, the locks are dropped and taken again: a further component is never locked while others are held.
+// lockComponents locks the raw components of all touched births and loads them. If a birth moved to another component
+// while its lock was waited for, the locks are dropped and taken again: a further component is never locked while others
+// are held.
 func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) error {
 	c.births = map[member.Birth]*birthRow{}
 	if len(c.touched) == 0 {
 		return nil
 	}
 	touched := slices.Sorted(maps.Keys(c.touched))
-	roots := slices.Sorted(maps.Values(c.touched))
-	roots = slices.Compact(roots)
-	if roots[0] == 0 {
-		var err error
-		if roots, err = rawRoots(ctx, tx, touched); err != nil {
-			return err
-		}
-	}
-	c.denied = map[member.Birth]bool{}
-	for range maxLockAttempts {
+	args := pg.Args{"births": ints(touched)}
+	for attempt := range maxLockAttempts {
 		var b pgx.Batch
+		if attempt > 0 {
+			b.Queue(`ROLLBACK TO SAVEPOINT identity_rank_2`)
+		} else {
+			b.Queue(`SAVEPOINT identity_rank_2`)
+		}
+		locked := make(map[member.Birth]bool, len(touched))
+		b.Queue(lockComponentsSQL, args).Query(func(r pgx.Rows) error {
+			var root member.Birth
+			_, err := pgx.ForEachRow(r, []any{&root}, func() error { locked[root] = true; return nil })
+			return err
+		})
 		var rows []birthRow
-		b.Queue(`SAVEPOINT identity_rank_2`)
-		b.Queue(lockComponentsSQL, pg.Args{"roots": ints(roots)})
-		b.Queue(loadComponentsSQL, pg.Args{"roots": ints(roots)}).Query(func(r pgx.Rows) (err error) {
+		b.Queue(loadComponentsSQL, args).Query(func(r pgx.Rows) (err error) {
 			rows, err = pgx.CollectRows(r, scanBirth)
 			return err
 		})
-		b.Queue(loadDenialsSQL, pg.Args{"roots": ints(roots)}).Query(func(r pgx.Rows) error {
+		c.denied = map[member.Birth]bool{}
+		b.Queue(loadDenialsSQL, args).Query(func(r pgx.Rows) error {
 			var x, y member.Birth
 			_, err := pgx.ForEachRow(r, []any{&x, &y}, func() error {
 				c.denied[x], c.denied[y] = true, true
@@ -155,35 +158,21 @@ func (s *Service) lockComponents(ctx context.Context, tx pgx.Tx, c *change) erro
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 			return fmt.Errorf("lock components: %w", err)
 		}
-		clear(c.births)
+		if slices.ContainsFunc(rows, func(r birthRow) bool { return !locked[r.raw] }) {
+			continue
+		}
+		c.births = make(map[member.Birth]*birthRow, len(rows)+len(c.fresh))
 		for i := range rows {
 			c.births[rows[i].Birth] = &rows[i]
 		}
-		if !slices.ContainsFunc(touched, func(b member.Birth) bool { return c.births[b] == nil }) {
-			return nil
+		for _, b := range touched {
+			if c.births[b] == nil {
+				return fmt.Errorf("birth %d is in no component: %w", b, pg.ErrRetry)
+			}
 		}
-		if _, err := tx.Exec(ctx, `ROLLBACK TO SAVEPOINT identity_rank_2`); err != nil {
-			return fmt.Errorf("drop component locks: %w", err)
-		}
-		var err error
-		if roots, err = rawRoots(ctx, tx, touched); err != nil {
-			return err
-		}
-		clear(c.denied)
+		return nil
 	}
 	return fmt.Errorf("components keep moving: %w", pg.ErrRetry)
-}
-
-func rawRoots(ctx context.Context, db pg.DB, births []member.Birth) ([]member.Birth, error) {
-	rows, err := db.Query(ctx, rawRootsSQL, pg.Args{"births": ints(births)})
-	if err != nil {
-		return nil, fmt.Errorf("raw roots: %w", err)
-	}
-	out, err := pgx.CollectRows(rows, pgx.RowTo[member.Birth])
-	if err != nil {
-		return nil, fmt.Errorf("raw roots: %w", err)
-	}
-	return out, nil
 }
 
 // decide computes root and raw root of all births from the old components and the change. Components where everything
@@ -218,9 +207,16 @@ func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
 			complex[r] = true
 		}
 	}
+	links := map[int][]edgeKey{}
+	for k, e := range c.added {
+		if e.Kind != KindDeny {
+			r := find(parent, index[k.a])
+			links[r] = append(links[r], k)
+		}
+	}
 	var rebuild []member.Birth
 	for r, births := range parts {
-		if complex[r] || !c.simple(births) {
+		if complex[r] || !c.simple(births, links[r]) {
 			rebuild = append(rebuild, births...)
 			continue
 		}
@@ -240,9 +236,10 @@ func (s *Service) decide(ctx context.Context, tx pgx.Tx, c *change) error {
 	return nil
 }
 
-// simple reports whether Partition would certainly follow all evidence within the births: no limit, denial, device or hot
-// identifier can stand in the way. It errs on the side of no.
-func (c *change) simple(births []member.Birth) bool {
+// simple reports whether Partition would certainly follow all evidence within a component, of which links is new: no limit,
+// denial or hot identifier can stand in the way, and a device or guest order hangs on the only person there is. It errs on
+// the side of no.
+func (c *change) simple(births []member.Birth, links []edgeKey) bool {
 	if len(births) == 1 {
 		return true
 	}
@@ -251,12 +248,15 @@ func (c *change) simple(births []member.Birth) bool {
 	}
 	var held [8]limitKey
 	slots := held[:0]
-	accounts := 0
+	accounts, hanging := 0, 0
 	for _, b := range births {
 		n := c.births[b]
 		ns := byCode[n.NS]
-		if !ns.bridges() || n.Quarantined || c.denied[b] {
+		if n.Quarantined || c.denied[b] {
 			return false
+		}
+		if !ns.bridges() {
+			hanging++
 		}
 		if ns.Class == ClassAccount {
 			accounts++
@@ -269,7 +269,36 @@ func (c *change) simple(births []member.Birth) bool {
 			slots = append(slots, k)
 		}
 	}
-	return accounts <= maxAccountsOfOne
+	return accounts <= maxAccountsOfOne && (hanging == 0 || c.onePerson(births, links))
+}
+
+// onePerson reports whether all births of people in a component are joined without its devices and guest orders: by being
+// one cluster already, in which these join nobody, or by new evidence.
+func (c *change) onePerson(births []member.Birth, links []edgeKey) bool {
+	parent := make(map[member.Birth]member.Birth, len(births))
+	top := func(b member.Birth) member.Birth {
+		for parent[b] != b {
+			b = parent[b]
+		}
+		return b
+	}
+	for _, b := range births {
+		if r := c.births[b].root; byCode[c.births[b].NS].bridges() {
+			parent[r] = r
+		}
+	}
+	for _, k := range links {
+		if byCode[c.births[k.a].NS].bridges() && byCode[c.births[k.b].NS].bridges() {
+			parent[top(c.births[k.a].root)] = top(c.births[k.b].root)
+		}
+	}
+	people := 0
+	for r, up := range parent {
+		if r == up {
+			people++
+		}
+	}
+	return people <= 1
 }
 
 // rebuild partitions the births from all their evidence.
@@ -317,68 +346,25 @@ func (s *Service) rebuild(ctx context.Context, tx pgx.Tx, c *change, births []me
 // write stores what became different, in one round trip, and announces it.
 func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[member.Birth]birthRow) error {
 	var b pgx.Batch
-	var fresh, moved, reclustered []member.Birth
-	roots, locks := map[member.ID]bool{}, map[member.ID]bool{}
-	gone := map[member.ID]bool{}
-	for birth, r := range c.births {
-		old, existed := before[birth]
-		switch {
-		case !existed:
-			fresh = append(fresh, birth)
-			roots[member.ID(r.root)] = true
-		case old.root != r.root:
-			reclustered = append(reclustered, birth)
-			roots[member.ID(r.root)], locks[member.ID(r.root)], locks[member.ID(old.root)] = true, true, true
-			if o, ok := c.births[old.root]; ok && o.root != old.root {
-				gone[member.ID(old.root)] = true
-			} else {
-				roots[member.ID(old.root)] = true
-			}
-		}
-		if existed && (old.root != r.root || old.raw != r.raw || old.Quarantined != r.Quarantined) {
-			moved = append(moved, birth)
-		}
+	d := c.compare(before)
+	if len(d.moved) > 0 {
+		b.Queue(lockBirthsSQL, pg.Args{"births": ints(d.moved)})
 	}
-	slices.Sort(fresh)
-	slices.Sort(moved)
-	slices.Sort(reclustered)
-	c.changed = slices.Sorted(maps.Keys(roots))
-	var seen []member.ID // new evidence may say that they now use another of their phones
-	for k := range c.added {
-		r := member.ID(c.births[k.a].root)
-		if !roots[r] && !slices.Contains(seen, r) && c.births[k.b].root == member.Birth(r) && c.several(member.Birth(r)) {
-			seen = append(seen, r)
-			locks[r] = true
-		}
+	if locks := d.locks(); len(locks) > 0 {
+		b.Queue(lockMembersSQL, pg.Args{"ids": ints(locks)})
 	}
-	if len(moved) > 0 {
-		b.Queue(lockBirthsSQL, pg.Args{"births": ints(moved)})
-	}
-	if len(locks) > 0 {
-		b.Queue(lockMembersSQL, pg.Args{"ids": ints(slices.Sorted(maps.Keys(locks)))})
-	}
-	c.queueBirths(&b, fresh, moved, reclustered, before)
+	c.queueBirths(&b, d, before)
 	c.queueEvidence(&b)
-	if len(gone) > 0 {
-		queueRemove(&b, slices.Sorted(maps.Keys(gone)))
+	if len(d.gone) > 0 {
+		queueRemove(&b, sorted(d.gone))
 	}
-	switch {
-	case len(c.changed) == 0:
-	case c.deferred:
-		b.Queue(openMembersSQL, pg.Args{"roots": ints(c.changed), "now": c.at})
-	default:
-		had := slices.DeleteFunc(slices.Clone(c.changed), func(r member.ID) bool { _, existed := before[member.Birth(r)]; return !existed })
-		queueRefresh(&b, c.changed, had, c.at)
+	c.queueDerived(&b, d)
+	announce := make([]member.Birth, 0, len(d.roots)+len(d.gone))
+	for r := range d.roots {
+		announce = append(announce, member.Birth(r))
 	}
-	if len(seen) > 0 {
-		queueReach(&b, seen)
-	}
-	announce := make([]member.Birth, len(c.changed))
-	for i, r := range c.changed {
-		announce[i] = member.Birth(r)
-	}
-	for g := range gone {
-		announce = append(announce, member.Birth(g))
+	for r := range d.gone {
+		announce = append(announce, member.Birth(r))
 	}
 	slices.Sort(announce)
 	s.log.QueueTouch(&b, announce, activity.KeyIdentity, c.mode, c.at)
@@ -393,23 +379,8 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	return nil
 }
 
-// several reports whether a cluster holds more than one identity of a channel.
-func (c *change) several(root member.Birth) bool {
-	var held []string
-	for _, b := range c.members[root] {
-		n := c.births[b]
-		if len(byCode[n.NS].Channels) == 0 || n.Quarantined || n.erased {
-			continue
-		}
-		if slices.Contains(held, n.NS) {
-			return true
-		}
-		held = append(held, n.NS)
-	}
-	return false
-}
-
-func (c *change) queueBirths(b *pgx.Batch, fresh, moved, reclustered []member.Birth, before map[member.Birth]birthRow) {
+func (c *change) queueBirths(b *pgx.Batch, d diff, before map[member.Birth]birthRow) {
+	fresh, moved, reclustered := d.fresh, d.moved, d.reclustered
 	if n := len(fresh); n > 0 {
 		roots, raws := make([]int64, n), make([]int64, n)
 		ns, scopes := make([]string, n), make([]string, n)

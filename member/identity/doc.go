@@ -19,10 +19,16 @@
 //
 //  1. evidence_events by hash: a concurrent replay waits, then knows that it is one
 //  2. identifiers by key: concurrent inserters of one new key agree on its birth
-//  3. raw components, by the births row of their smallest birth; births are read again after the lock, and if one has
-//     moved meanwhile, the locks are dropped (savepoint) and taken again: a further component is never locked while
-//     others are held
+//  3. raw components, by the identifiers row of their smallest birth, which never moves; births are read again after the
+//     lock, and if one has come into a component that is not locked, the locks are dropped (savepoint) and taken again: a
+//     further component is never locked while others are held
 //  4. births that move, then members (old and new roots), then the rows derived from them
+//
+// # What is not read
+//
+// A component in which no limit, denial or hot identifier can stand in the way is joined without reading its evidence
+// (change.simple), and the rows of a cluster that only new births joined are written from those (derive.go). Both equal
+// the long way, Partition of all evidence and Refresh; TestMembersAreWhatRefreshDerives in package capture holds them to it.
 //
 // Member-scoped changes elsewhere (points, coupons, enrolment) call cluster.Lock, which takes only the members' rows. Call
 // Observe once per transaction and before cluster.Lock; a violation costs a deadlock retry, not correctness.

@@ -41,11 +41,7 @@ func (s *Service) Explain(ctx context.Context, db pg.DB, a, b member.Birth) (Exp
 
 // rawNodes returns all births of the raw components around births.
 func (s *Service) rawNodes(ctx context.Context, db pg.DB, around []member.Birth) ([]Node, error) {
-	roots, err := rawRoots(ctx, db, around)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := db.Query(ctx, loadComponentsSQL, pg.Args{"roots": ints(roots)})
+	rows, err := db.Query(ctx, loadComponentsSQL, pg.Args{"births": ints(around)})
 	if err != nil {
 		return nil, fmt.Errorf("load component: %w", err)
 	}

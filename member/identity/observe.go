@@ -61,17 +61,18 @@ type observed struct {
 // the package documentation for the locks. Call it before member-scoped locks in the same transaction, and once per
 // transaction; batches of 50 to 1,000 are best.
 func (s *Service) Observe(ctx context.Context, tx pgx.Tx, obs []Observation) ([]Resolved, error) {
-	out, _, err := s.observe(ctx, tx, obs, false)
+	out, _, err := s.observe(ctx, tx, obs, nil)
 	return out, err
 }
 
-// ObserveDeferred is Observe for a caller that goes on to write profiles in the same transaction and then calls Refresh
-// with at least the returned roots: until then their rows in member.members and member.reach are incomplete.
-func (s *Service) ObserveDeferred(ctx context.Context, tx pgx.Tx, obs []Observation) ([]Resolved, []member.ID, error) {
-	return s.observe(ctx, tx, obs, true)
+// ObserveDeferred is Observe for a caller that goes on to write profiles under the births of some observations (deferred is
+// parallel to obs) in the same transaction and then calls Refresh with at least the returned roots: until then the rows of
+// those members in member.members and member.reach are incomplete.
+func (s *Service) ObserveDeferred(ctx context.Context, tx pgx.Tx, obs []Observation, deferred []bool) ([]Resolved, []member.ID, error) {
+	return s.observe(ctx, tx, obs, deferred)
 }
 
-func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, deferred bool) ([]Resolved, []member.ID, error) {
+func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, deferred []bool) ([]Resolved, []member.ID, error) {
 	if len(obs) == 0 {
 		return nil, nil, nil
 	}
@@ -80,10 +81,13 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 		return nil, nil, err
 	}
 	c := newChange("observed", "")
-	c.deferred, c.probing = deferred, true
+	c.probing = true
 	for i, w := range work {
 		if w.err != nil {
 			continue
+		}
+		if deferred != nil && deferred[i] {
+			c.deferred = append(c.deferred, w.births[w.first])
 		}
 		for k, b := range w.births {
 			if b == 0 {
@@ -92,7 +96,7 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 			if w.isNew[k] {
 				c.create(Node{Birth: b, NS: w.ids[k].ns, Scope: w.ids[k].scope, Tie: w.ids[k].tie(w.found[k].epoch)}, obs[i].At)
 			} else {
-				c.touch(b, w.found[k].raw)
+				c.touch(b)
 			}
 			if p := w.births[w.first]; k != w.first && p != b && !w.replay {
 				c.add(p, b, w.kind, obs[i].Source, w.trust, obs[i].At)
@@ -114,7 +118,7 @@ func (s *Service) observe(ctx context.Context, tx pgx.Tx, obs []Observation, def
 		cl := c.clusterOf(b)
 		out[i] = Resolved{Birth: b, Root: cl.Root, Births: cl.Births, Created: w.isNew[w.first], Keys: w.births, New: w.isNew}
 	}
-	return out, c.changed, nil
+	return out, c.left, nil
 }
 
 // span is from the first to the last observation of an identifier in a batch.

@@ -113,5 +113,7 @@ func TestReachIsThePhoneInUse(t *testing.T) {
 	require.Equal(t, fresh.Keys[1], reach(old.Root))
 	meet(9, "13800000001") // she uses the first phone again
 	require.Equal(t, old.Keys[1], reach(old.Root))
+	b.observe(see(11, open("o1"), ph("13800000002"))) // and the second with a new openid
+	require.Equal(t, fresh.Keys[1], reach(old.Root))
 	b.audit()
 }

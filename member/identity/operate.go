@@ -265,7 +265,7 @@ func (s *Service) operation(ctx context.Context, tx pgx.Tx, cause, actor, reason
 		if _, err := cluster.Get(ctx, tx, b); err != nil {
 			return nil, err
 		}
-		c.touch(b, 0)
+		c.touch(b)
 	}
 	return c, s.lockComponents(ctx, tx, c)
 }

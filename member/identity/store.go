@@ -23,24 +23,25 @@ type known struct {
 	epoch     int
 	birth     member.Birth
 	firstSeen time.Time
-	raw       member.Birth // the raw component it was in when looked at; 0 if fresh
-	fresh     bool         // created in this call
+	fresh     bool // created in this call
 }
 
 // Observe joins tables with the rows of a batch by key. Left to itself the planner reads whole tables for every batch, the
-// more so on a young database, whose plans were made when the tables were empty. Set for the time of the call.
+// more so on a young database, whose plans were made when the tables were empty. Such plans do not depend on the arguments
+// either, so one per connection is enough. Set for the time of the call.
 const (
 	probeOnly = `
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)`
 	probeDone = `
-SELECT set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
+SELECT set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true),
+       set_config('plan_cache_mode', 'auto', true)`
 )
 
 const findIdentifiersSQL = `
-SELECT i.ns, i.scope, i.vh, i.epoch, i.birth, i.first_seen, b.raw_root
+SELECT i.ns, i.scope, i.vh, i.epoch, i.birth, i.first_seen
 FROM unnest(@ns::text[], @scope::text[], @vh::bytea[]) AS k (ns, scope, vh)
 JOIN member.identifiers i USING (ns, scope, vh)
-JOIN member.births b USING (birth)
 ORDER BY i.ns, i.scope, i.vh, i.epoch`
 
 func findIdentifiers(ctx context.Context, db pg.DB, ids []identifier) (map[identifier][]known, error) {
@@ -57,7 +58,7 @@ func collectIdentifiers(rows pgx.Rows, into map[identifier][]known, fresh bool) 
 		var id identifier
 		var vh []byte
 		k := known{fresh: fresh}
-		if err := rows.Scan(&id.ns, &id.scope, &vh, &k.epoch, &k.birth, &k.firstSeen, &k.raw); err != nil {
+		if err := rows.Scan(&id.ns, &id.scope, &vh, &k.epoch, &k.birth, &k.firstSeen); err != nil {
 			return nil, fmt.Errorf("read identifiers: %w", err)
 		}
 		copy(id.vh[:], vh)
@@ -89,7 +90,7 @@ LEFT JOIN member.suppressed s ON s.ns = k.ns AND s.scope = k.scope AND s.vh = k.
 WHERE s.vh IS NULL OR s.erased_at < k.until
 ORDER BY k.ns, k.scope, k.vh, k.epoch
 ON CONFLICT (ns, scope, vh, epoch) DO NOTHING
-RETURNING ns, scope, vh, epoch, birth, first_seen, 0::bigint`
+RETURNING ns, scope, vh, epoch, birth, first_seen`
 
 // opening is an identifier epoch to create.
 type opening struct {
@@ -121,38 +122,46 @@ ORDER BY h
 ON CONFLICT DO NOTHING
 RETURNING hash`
 
-const rawRootsSQL = `
-SELECT DISTINCT raw_root
-FROM member.births
-WHERE birth = ANY(@births)`
-
-// Rank 2 of the locks: the raw components, by the row of their smallest birth, in order.
+// Rank 2 of the locks: the raw components of the births, in order. The lock is the identifier's row of the smallest birth
+// and not its row in births: that one moves with its component, so who holds a component would wait for who came too late
+// to it, and holds it by the name that it no longer has.
 const lockComponentsSQL = `
 SELECT birth
-FROM member.births
-WHERE birth = ANY(@roots)
+FROM member.identifiers
+WHERE birth = ANY(ARRAY(SELECT raw_root FROM member.births WHERE birth = ANY(@births)))
 ORDER BY birth
 FOR NO KEY UPDATE`
 
 // Read after the lock, in a statement of its own and so on a new snapshot.
 const loadComponentsSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
-FROM member.births
-WHERE birth = ANY(@roots) AND raw_root = birth
+WITH roots AS MATERIALIZED (
+    SELECT DISTINCT raw_root
+    FROM member.births
+    WHERE birth = ANY(@births)
+)
+SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.tie, b.erased_at IS NOT NULL
+FROM roots r
+JOIN member.births b ON b.birth = r.raw_root
 UNION ALL
-SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
-FROM member.births
-WHERE raw_root = ANY(@roots) AND raw_root <> birth`
+SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.tie, b.erased_at IS NOT NULL
+FROM roots r
+JOIN member.births b ON b.raw_root = r.raw_root AND b.raw_root <> b.birth`
 
 // The denials with an end in the components.
 const loadDenialsSQL = `
+WITH roots AS MATERIALIZED (
+    SELECT DISTINCT raw_root
+    FROM member.births
+    WHERE birth = ANY(@births)
+)
 SELECT e.a_birth, e.b_birth
 FROM (
-    SELECT unnest(@roots::bigint[]) AS birth
+    SELECT raw_root AS birth
+    FROM roots
     UNION ALL
-    SELECT birth
-    FROM member.births
-    WHERE raw_root = ANY(@roots) AND raw_root <> birth
+    SELECT b.birth
+    FROM roots r
+    JOIN member.births b ON b.raw_root = r.raw_root AND b.raw_root <> b.birth
 ) b
 JOIN member.evidence e ON e.a_birth = b.birth
 WHERE e.kind = 'deny' AND e.revoked_at IS NULL`

@@ -18,8 +18,8 @@ CREATE TABLE member.identifiers (
 COMMENT ON TABLE member.identifiers IS 'class=by_key; identifier → birth';
 
 -- One row per birth: which cluster it is in now (root = smallest birth of the cluster), which it would be in without
--- limits and denials (raw_root), and what the cluster derives from it. The row whose birth is a raw_root is the lock of
--- that raw component: whoever changes evidence or clusters inside it holds that row. A quarantined birth was seen with so
+-- limits and denials (raw_root), and what the cluster derives from it. The row in identifiers of the birth that is a
+-- raw_root is the lock of that raw component: whoever changes evidence or clusters inside it holds it. A quarantined birth was seen with so
 -- many accounts that it says nothing about who somebody is; it stands alone. tie comes from the hash of the identifier: it
 -- decides where evidence is otherwise equal, because the numbers of births depend on who arrived first.
 CREATE TABLE member.births (

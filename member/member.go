@@ -48,3 +48,16 @@ const (
 	TouchpointCallCentre  Touchpoint = "call_centre"
 	TouchpointB2B         Touchpoint = "b2b"
 )
+
+// Touchpoints are those that mean something to the house. Files and other systems may carry others.
+func Touchpoints() []string {
+	all := []Touchpoint{
+		TouchpointPOS, TouchpointMiniProgram, TouchpointApp, TouchpointWeb, TouchpointTmall, TouchpointJD, TouchpointWeibo, TouchpointWeChat,
+		TouchpointCallCentre, TouchpointB2B,
+	}
+	names := make([]string, len(all))
+	for i, t := range all {
+		names[i] = string(t)
+	}
+	return names
+}

@@ -113,6 +113,62 @@ Keys that are not in this table are custom: kept as sent, untyped.
 	golden(t, "activities.md", b.String())
 }
 
+func TestImportDocument(t *testing.T) {
+	t.Parallel()
+	a := wired(t)
+	var b strings.Builder
+	b.WriteString("# Import" + generated + `
+` + "`lianke import KIND FILE…`" + ` reads CSV, CSV.gz and XLSX, UTF-8 or GB18030, with a header row in any order. A column that a kind does not know is left out
+with a warning, ` + "`attr.NAME`" + ` becomes an attribute. Times are RFC 3339, or Asia/Shanghai without an offset; a date alone is its midnight. Money
+is in fen. Bad rows go to ` + "`FILE.rejects.csv`" + ` with line, column, reason and fix; mended there, that file can be imported itself.
+` + "`--dry-run`" + ` checks everything and writes nothing. Where values are listed, others are rejected, or taken with a warning where it says "others too".
+`)
+	for _, kind := range a.importer.Kinds() {
+		fmt.Fprintf(&b, "\n## %s\n\n| column | needed | values |\n| --- | --- | --- |\n", kind)
+		for _, c := range a.importer.Columns(kind) {
+			if strings.HasSuffix(c.Name, ".") {
+				c.Name += "NAME"
+			}
+			values := ""
+			if len(c.Values) > 0 {
+				values = "`" + strings.Join(c.Values, "` `") + "`"
+			}
+			if c.Open {
+				values += ", others too"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.Name, yes(c.Required), values)
+		}
+	}
+	golden(t, "import.md", b.String())
+}
+
+// Both READMEs name every command, every column of every kind of import, and every value that a column takes.
+func TestReadmesAreComplete(t *testing.T) {
+	t.Parallel()
+	a := wired(t)
+	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", name))
+		require.NoError(t, err)
+		text := string(raw)
+		for _, c := range commands() {
+			require.Regexp(t, "(?m)^\\|.*`(lianke )?"+c.name+"[ `]", text, "%s does not list lianke %s", name, c.name)
+		}
+		for _, kind := range a.importer.Kinds() {
+			row := regexp.MustCompile("(?m)^\\| `" + kind + "`.*$").FindString(text)
+			require.NotEmpty(t, row, "%s does not list the import kind %s", name, kind)
+			for _, c := range a.importer.Columns(kind) {
+				require.Regexp(t, `[ .]`+regexp.QuoteMeta(c.Name), row, "%s: %s", name, kind)
+				for _, v := range c.Values {
+					require.Contains(t, text, v, "%s: values of %s", name, c.Name)
+				}
+			}
+		}
+		for _, b := range benchmarks() {
+			require.Regexp(t, "[ `]"+b.name+"`", text, "%s: lianke bench", name)
+		}
+	}
+}
+
 func TestIdentityDocument(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder

@@ -51,7 +51,11 @@ func runImport(ctx context.Context, c console, args []string) error {
 		in := importer.Input{
 			Kind: kind, Path: file, RejectsPath: rejectsPath(file, *rejects, len(files) > 1, *dryRun), DryRun: *dryRun, Live: *live,
 			Rejected: firstRejects(c.err, file), Warned: func(w importer.Warning) {
-				fmt.Fprintf(c.err, "%s: warning: %s %s%s\n", filepath.Base(file), w.Code, w.Subject, warningText(w.Code))
+				fmt.Fprintf(c.err, "%s: warning: %s %s%s", filepath.Base(file), w.Code, w.Subject, warningText(w.Code))
+				if w.Hint != "" {
+					fmt.Fprintf(c.err, " (%s)", w.Hint)
+				}
+				fmt.Fprintln(c.err)
 			},
 		}
 		bar := newBar(c.err, filepath.Base(file))
@@ -84,6 +88,8 @@ func warningText(code string) string {
 	switch code {
 	case "column.unknown":
 		return " — 该列未导入,请检查列名 the column was not imported: check its name"
+	case "value.unknown":
+		return " — 不是已知值,已照原样导入,请检查 not a value that lianke knows; it was taken as it is: check it"
 	case "identifier.unusable":
 		return " — 该标识无效或为占位值,已忽略,其余列已导入 the identifier is malformed or a placeholder and was left out; the rest of the row was taken"
 	case "sku.stub", "store.stub", "org.stub", "entity.stub", "template.stub":

@@ -45,8 +45,10 @@ var importGolden = []struct {
 		"A1,1,pos,HZ01,周可,2025-05-01 10:00:00,2025-05-01 10:00:00,pos,1001,22423,2,12750,500,,,sale\n" +
 		"A1,1,pos,HZ01,周可,2025-05-01 10:00:00,2025-05-01 10:00:00,pos,1001,22423,2,12750,500,,,sale\n" +
 		"A2,1,pos,HZ01,周可,2025-05-02 10:00:00,2025-05-02 10:00:00,,,22423,-1,12750,0,,A1,return\n" +
-		"A3,1,pos,HZ01,周可,2025-05-02 10:00:00,2025-05-02 10:00:00,,,22423,1,-1,0,,,sale\n",
-		importer.Report{Rows: 4, Accepted: 2, Duplicates: 1, Rejected: 1, NetFen: 2*12750 - 500 - 12750}},
+		"A3,1,pos,HZ01,周可,2025-05-02 10:00:00,2025-05-02 10:00:00,,,22423,1,-1,0,,,sale\n" +
+		"A4,1,pos,HZ01,周可,2025-05-02 10:00:00,2025-05-02 10:00:00,,,22423,1,100,101,,,sale\n" +
+		"A5,1,shop,HZ01,周可,2025-05-02 10:00:00,2025-05-02 10:00:00,,,22423,1,100,100,,,sales\n",
+		importer.Report{Rows: 6, Accepted: 3, Duplicates: 1, Rejected: 2, NetFen: 2*12750 - 500 - 12750, Warnings: map[string]int64{"value.unknown": 2}}},
 	{"events", "message_id,event,occurred_at,touchpoint,source,source_id,props\n" +
 		`m1,Product Viewed,2025-05-03 10:00:00,miniprogram,pos,1001,"{""product_id"":""22423"",""price"":127.5,""category"":""餐具""}"` + "\n" +
 		"m2,打卡,2025-05-03 11:00:00,miniprogram,pos,1001,{}\n" + "m2,打卡,2025-05-03 11:00:00,miniprogram,pos,1001,{}\n" + "m3,$identity,now,miniprogram,pos,1001,[]\n",

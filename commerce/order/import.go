@@ -36,10 +36,11 @@ func (*Import) Name() string { return "orders" }
 // Columns are those of the import contract.
 func (*Import) Columns() []importer.Column {
 	return []importer.Column{
-		{Name: "order_no", Required: true}, {Name: "line_no", Required: true}, {Name: "touchpoint"}, {Name: "store"}, {Name: "associate"},
+		{Name: "order_no", Required: true}, {Name: "line_no", Required: true},
+		{Name: "touchpoint", Values: member.Touchpoints(), Open: true}, {Name: "store"}, {Name: "associate"},
 		{Name: "placed_at", Required: true}, {Name: "paid_at"}, {Name: "source"}, {Name: "source_id"}, {Name: "sku", Required: true},
 		{Name: "quantity", Required: true}, {Name: "unit_price_fen", Required: true}, {Name: "discount_fen"}, {Name: "coupon_code"},
-		{Name: "return_of"}, {Name: "kind"},
+		{Name: "return_of"}, {Name: "kind", Values: lineKinds(), Open: true},
 	}
 }
 
@@ -87,6 +88,10 @@ func (*Import) Parse(f *importer.Fields) (string, any) {
 	if math.Abs(float64(l.Quantity))*float64(l.UnitPrice)+math.Abs(float64(l.Discount)) > maxAmount {
 		f.Reject("unit_price_fen", "too_large", fault.Text{ZH: "行金额过大", EN: "the amount of the line is too large"},
 			fault.Text{ZH: "金额以分为单位,请检查数量与单价", EN: "amounts are in fen; check quantity and price"})
+	}
+	if l.Quantity > 0 && l.Amount() < 0 {
+		f.Reject("discount_fen", "exceeds", fault.Text{ZH: "折扣大于行金额", EN: "the discount is larger than the line"},
+			fault.Text{ZH: "折扣为整行、以分为单位,最多为数量 × 单价;退款请另写负数量的行", EN: "it is in fen for the whole line, at most quantity × unit price; write a refund as a line of negative quantity"})
 	}
 	return l.OrderNo + "\x00" + l.LineNo, l
 }

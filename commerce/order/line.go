@@ -42,6 +42,9 @@ type Line struct {
 	Kind       string
 }
 
+// lineKinds are what a line can be: goods sold, given or come back, a part of a bundle, a charge, delivery.
+func lineKinds() []string { return []string{"sale", "gift", "return", "component", "fee", "freight"} }
+
 // Amount is what the line adds to the order; negative on returned lines.
 func (l Line) Amount() money.Fen {
 	return money.Fen(l.Quantity)*l.UnitPrice - l.Discount

@@ -20,7 +20,7 @@ func (ImportUnits) Name() string { return "org" }
 // Columns are those of the import contract.
 func (ImportUnits) Columns() []importer.Column {
 	return []importer.Column{
-		{Name: "code", Required: true}, {Name: "parent"}, {Name: "name"}, {Name: "kind"}, {Name: "entity"}, {Name: "province"}, {Name: "city"},
+		{Name: "code", Required: true}, {Name: "parent"}, {Name: "name"}, {Name: "kind", Values: []string{"hq", "branch", "partner", "store", "warehouse"}}, {Name: "entity"}, {Name: "province"}, {Name: "city"},
 		{Name: "district"}, {Name: "address"}, {Name: "longitude"}, {Name: "latitude"}, {Name: "attr."},
 	}
 }
@@ -111,7 +111,7 @@ func (ImportEntities) Name() string { return "entities" }
 
 // Columns are those of the import contract.
 func (ImportEntities) Columns() []importer.Column {
-	return []importer.Column{{Name: "code", Required: true}, {Name: "name"}, {Name: "tax_no"}, {Name: "taxpayer_kind"}, {Name: "attr."}}
+	return []importer.Column{{Name: "code", Required: true}, {Name: "name"}, {Name: "tax_no"}, {Name: "taxpayer_kind", Values: []string{"general", "small_scale", "individual", "overseas"}}, {Name: "attr."}}
 }
 
 // Parse reads one entity. Without name it is called by its code.

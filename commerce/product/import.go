@@ -21,7 +21,7 @@ func (Import) Name() string { return "products" }
 func (Import) Columns() []importer.Column {
 	return []importer.Column{
 		{Name: "sku", Required: true}, {Name: "spu"}, {Name: "barcode"}, {Name: "name"}, {Name: "category"}, {Name: "brand"},
-		{Name: "unit"}, {Name: "tag_price_fen"}, {Name: "retail_price_fen"}, {Name: "status"}, {Name: "attr."},
+		{Name: "unit"}, {Name: "tag_price_fen"}, {Name: "retail_price_fen"}, {Name: "status", Values: []string{"draft", "active", "inactive", "archived"}}, {Name: "attr."},
 	}
 }
 

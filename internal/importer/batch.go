@@ -100,10 +100,7 @@ func (b *batch) flush(ctx context.Context) error {
 	var keys, contents [][]byte
 	for i, res := range results {
 		r := b.wave[i]
-		for _, w := range res.Warnings {
-			b.job.Warnings[w.Code]++
-			b.warnings = append(b.warnings, w)
-		}
+		b.warn(res.Warnings)
 		if res.Reject != nil {
 			for _, r := range append([]row{r}, b.repeats[i]...) {
 				r.problems = append(r.problems, *res.Reject)
@@ -111,6 +108,7 @@ func (b *batch) flush(ctx context.Context) error {
 			}
 			continue
 		}
+		b.warn(r.warnings)
 		b.job.Accepted++
 		b.job.Duplicates += int64(len(b.repeats[i]))
 		b.job.NetFen += res.NetFen
@@ -143,6 +141,13 @@ func (b *batch) store(ctx context.Context, in Batch) (results []Result, err erro
 		return nil, fmt.Errorf("roll dry run back: %w", err)
 	}
 	return results, nil
+}
+
+func (b *batch) warn(warnings []Warning) {
+	for _, w := range warnings {
+		b.job.Warnings[w.Code]++
+		b.warnings = append(b.warnings, w)
+	}
 }
 
 func (b *batch) reject(r row) {

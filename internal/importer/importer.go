@@ -33,6 +33,9 @@ type Grouper interface {
 type Column struct {
 	Name     string
 	Required bool // the header must have it; whether a cell may be empty is Parse's to say
+	// Values are those that mean something. Parse refuses others, unless Open: then they are kept, with a warning.
+	Values []string
+	Open   bool
 }
 
 // Record is one parsed row.
@@ -67,6 +70,7 @@ type Result struct {
 type Warning struct {
 	Code    string
 	Subject string // a code or a place in the file, never personal data
+	Hint    string // what would have been right, if that can be said: values, names
 }
 
 // Input is one run.

@@ -47,6 +47,15 @@ func New(db *pg.Pool, clk clock.Clock, kinds ...Kind) *Service {
 // Kinds returns the names of the kinds, sorted.
 func (s *Service) Kinds() []string { return slices.Sorted(maps.Keys(s.kinds)) }
 
+// Columns returns what a kind reads; nil if there is no such kind.
+func (s *Service) Columns(kind string) []Column {
+	k, ok := s.kinds[kind]
+	if !ok {
+		return nil
+	}
+	return k.Columns()
+}
+
 // Run imports one file, or resumes it. Errors: ErrKind, ErrColumns, ErrConcurrent, ErrRejectsPath and those of sheet, all
 // before or between batches: what the report counts is stored, nothing else.
 func (s *Service) Run(ctx context.Context, in Input) (Report, error) {
@@ -93,6 +102,7 @@ type run struct {
 	info    sheet.Info
 	table   *sheet.Reader
 	index   map[string]int
+	open    []Column // of the file's, those whose other values are kept with a warning
 	rejects *rejects
 	db      pg.DB // the pool; for a dry run the one connection that has the table of seen keys
 	job     job
@@ -122,8 +132,12 @@ func (r *run) mapColumns() error {
 	}
 	var missing, all []string
 	for _, c := range r.kind.Columns() {
-		if _, ok := r.index[c.Name]; c.Required && !ok {
+		_, ok := r.index[c.Name]
+		if c.Required && !ok {
 			missing = append(missing, c.Name)
+		}
+		if ok && c.Open {
+			r.open = append(r.open, c)
 		}
 		if strings.HasSuffix(c.Name, ".") {
 			c.Name += "NAME"
@@ -226,6 +240,7 @@ type row struct {
 	key      hash16
 	content  hash16
 	problems []fault.Field
+	warnings []Warning
 }
 
 // read returns the next batch, parsed; none at the end of the file.
@@ -285,6 +300,11 @@ func (r *run) parse(p *row) error {
 	if err != nil {
 		return fmt.Errorf("line %d: %w", p.Line, err)
 	}
+	for _, c := range r.open {
+		if v := f.Text(c.Name); v != "" && !slices.Contains(c.Values, v) {
+			p.warnings = append(p.warnings, Warning{Code: "value.unknown", Subject: c.Name + "=" + shorten(v), Hint: strings.Join(c.Values, ", ")})
+		}
+	}
 	p.record = Record{Line: p.Line, Key: key, Value: value}
 	k, c := sha256.Sum256([]byte(key)), sha256.Sum256(text)
 	p.key, p.content = hash16(k[:16]), hash16(c[:16])
@@ -337,6 +357,14 @@ func (r *run) warn(w Warning) {
 	}
 	r.warned[w] = true
 	r.in.Warned(w)
+}
+
+// shorten keeps what stands in a wrong column from filling a screen.
+func shorten(v string) string {
+	if r := []rune(v); len(r) > 40 {
+		return string(r[:40]) + "…"
+	}
+	return v
 }
 
 func (r *run) report() Report {

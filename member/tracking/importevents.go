@@ -37,7 +37,7 @@ func (*ImportEvents) Name() string { return "events" }
 // Columns are those of the import contract.
 func (*ImportEvents) Columns() []importer.Column {
 	return []importer.Column{
-		{Name: "message_id", Required: true}, {Name: "event", Required: true}, {Name: "occurred_at", Required: true}, {Name: "touchpoint"},
+		{Name: "message_id", Required: true}, {Name: "event", Required: true}, {Name: "occurred_at", Required: true}, {Name: "touchpoint", Values: member.Touchpoints(), Open: true},
 		{Name: "source", Required: true}, {Name: "source_id", Required: true}, {Name: "props"},
 	}
 }

@@ -44,7 +44,14 @@ func (*ImportMembers) Columns() []importer.Column {
 	}
 	out := []importer.Column{{Name: "source", Required: true}, {Name: "source_id", Required: true}}
 	for _, n := range names {
-		out = append(out, importer.Column{Name: n})
+		c := importer.Column{Name: n}
+		switch n {
+		case "gender":
+			c.Values = []string{"male", "female"}
+		case "consent.":
+			c.Values = []string{"granted", "denied"}
+		}
+		out = append(out, c)
 	}
 	return out
 }

@@ -65,6 +65,7 @@ type app struct {
 	members
 	messaging
 	loyalty
+	selling
 
 	search    search.Index
 	catalogue *product.Catalogue
@@ -172,6 +173,7 @@ func (a *app) wire(context.Context) error {
 	}
 	a.wireSegments()
 	a.wireLoyalty()
+	a.wireSelling()
 	a.wireJourneys(a.segments, a.points, couponsOf{a.coupons})
 
 	a.wireRetention()

@@ -22,7 +22,7 @@ import (
 type Import struct {
 	people *identity.Service
 	log    *activity.Log
-	store  store
+	store  importStore
 }
 
 // NewImport returns the kind.
@@ -49,7 +49,7 @@ const maxAmount = 1e14
 
 // Parse reads one line of an order.
 func (*Import) Parse(f *importer.Fields) (string, any) {
-	l := Line{
+	l := importLine{
 		OrderNo: f.Need("order_no"), LineNo: f.Need("line_no"), Touchpoint: f.Text("touchpoint"), Store: f.Text("store"),
 		Associate: f.Text("associate"), PlacedAt: f.Time("placed_at"), Source: f.Text("source"), SourceID: f.Text("source_id"),
 		SKU: f.Need("sku"), Quantity: f.Int("quantity"), UnitPrice: f.Fen("unit_price_fen"), Discount: f.Fen("discount_fen"),
@@ -97,7 +97,7 @@ func (*Import) Parse(f *importer.Fields) (string, any) {
 }
 
 // Group keeps the lines of an order in one batch where the file has them together.
-func (*Import) Group(record any) string { return record.(Line).OrderNo }
+func (*Import) Group(record any) string { return record.(importLine).OrderNo }
 
 // Load stores lines and brings the activities of their orders up to date.
 func (k *Import) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]importer.Result, error) {
@@ -113,7 +113,7 @@ func (k *Import) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]impor
 	var named []member.Birth
 	var skus, stores []string
 	for i, r := range b.Records {
-		l := r.Value.(Line)
+		l := r.Value.(importLine)
 		birth := births[l.buyer()]
 		if birth == 0 && l.SourceID != "" {
 			results[i].Reject = &fault.Field{
@@ -146,7 +146,7 @@ func (k *Import) buyers(ctx context.Context, tx pgx.Tx, b importer.Batch, mode m
 	var obs []identity.Observation
 	births := map[identity.Key]member.Birth{}
 	for _, r := range b.Records {
-		l := r.Value.(Line)
+		l := r.Value.(importLine)
 		if _, seen := births[l.buyer()]; seen || l.SourceID == "" {
 			continue
 		}
@@ -172,7 +172,7 @@ func (k *Import) buyers(ctx context.Context, tx pgx.Tx, b importer.Batch, mode m
 type settlement struct {
 	batch   importer.Batch
 	mode    member.Mode
-	lines   []Line
+	lines   []importLine
 	existed map[lineKey]bool // lines that replaced an earlier version
 	facts   map[string]product.Facts
 }

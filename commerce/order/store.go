@@ -2,190 +2,229 @@ package order
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/internal/pg"
-	"github.com/lianke/lianke/member"
 )
 
-type store struct{}
+const orderColumns = `order_no, touchpoint, store, seller_unit, seller_entity, lead_unit, lead_associate, birth, guest, status, asked_from, quantity,
+    list_fen, discount_fen, points, points_fen, cash_fen, freight_fen, paid_fen, refunded_fen, receiver, receiver_sealed, invoice, terms,
+    source, placed_at, pay_by, paid_at, shipped_at, delivered_at, ended_at, events, updated_at`
 
-type lineKey struct{ order, line string }
+const lineColumns = `line_no, kind, sku, name, category, brand, tax_code, bundle, bundle_no, trigger_line, location, owner, tag_price_fen, retail_price_fen,
+    member_price_fen, cost_price_fen, unit_price_fen, quantity, list_fen, discount_fen, points, points_fen, cash_fen, allocated, shipped,
+    delivered, refused, returned, cancelled`
 
-// header is a row of commerce.order_imports.
-type header struct {
-	OrderNo    string
-	Birth      member.Birth
-	GuestBirth *member.Birth
-	Paid       bool
-	Returned   bool
-}
+const unitColumns = `line_no, unit_no, list_fen, discount_fen, discounts, points, points_fen, cash_fen, state`
 
-const upsertLines = `
-INSERT INTO commerce.order_import_lines (order_no, line_no, birth, touchpoint, store, associate, placed_at, paid_at, sku, quantity,
-    unit_price_fen, discount_fen, coupon_code, return_of, kind)
-SELECT order_no, line_no, nullif(birth, 0), touchpoint, store, associate, placed_at, paid_at, sku, quantity, unit_price, discount, coupon, return_of, kind
-FROM unnest(@orders::text[], @lines::text[], @births::bigint[], @touchpoints::text[], @stores::text[], @associates::text[],
-            @placed::timestamptz[], @paid::timestamptz[], @skus::text[], @quantities::bigint[], @prices::bigint[], @discounts::bigint[],
-            @coupons::text[], @returns::text[], @kinds::text[])
-     AS t (order_no, line_no, birth, touchpoint, store, associate, placed_at, paid_at, sku, quantity, unit_price, discount, coupon, return_of, kind)
-ORDER BY order_no, line_no
-ON CONFLICT (order_no, line_no) DO UPDATE
-SET birth = excluded.birth, touchpoint = excluded.touchpoint, store = excluded.store, associate = excluded.associate,
-    placed_at = excluded.placed_at, paid_at = excluded.paid_at, sku = excluded.sku, quantity = excluded.quantity,
-    unit_price_fen = excluded.unit_price_fen, discount_fen = excluded.discount_fen, coupon_code = excluded.coupon_code,
-    return_of = excluded.return_of, kind = excluded.kind
-RETURNING order_no, line_no, xmax <> 0 AS existed`
+const tenderColumns = `tender_no, kind, collector, account, amount_fen, points, state, reference, refunded_fen, refunded_points`
 
-// putLines creates or replaces lines and returns which of them were there before.
-func (store) putLines(ctx context.Context, tx pgx.Tx, lines []Line, births []member.Birth) (map[lineKey]bool, error) {
-	n := len(lines)
-	text := map[string][]string{}
-	placed, paid := make([]time.Time, n), make([]*time.Time, n)
-	quantities, prices, discounts := make([]int64, n), make([]money.Fen, n), make([]money.Fen, n)
-	for _, name := range []string{"orders", "lines", "touchpoints", "stores", "associates", "skus", "coupons", "returns", "kinds"} {
-		text[name] = make([]string, n)
+// The rows of one order are few and nested; they go in as JSON, whose names are the columns'.
+const insertOrderSQL = `
+INSERT INTO commerce.orders (` + orderColumns + `)
+SELECT order_no, touchpoint, store, seller_unit, seller_entity, lead_unit, lead_associate, birth, guest, status, '', quantity,
+    list_fen, discount_fen, points, points_fen, cash_fen, freight_fen, paid_fen, refunded_fen, receiver, @sealed::bytea, invoice, terms,
+    source, placed_at, pay_by, paid_at, shipped_at, delivered_at, ended_at, events, updated_at
+FROM jsonb_populate_record(NULL::commerce.orders, @order::jsonb)`
+
+const insertLinesSQL = `
+INSERT INTO commerce.order_lines (order_no, ` + lineColumns + `)
+SELECT @order_no, ` + lineColumns + `
+FROM jsonb_populate_recordset(NULL::commerce.order_lines, @lines::jsonb)`
+
+const insertUnitsSQL = `
+INSERT INTO commerce.order_units (order_no, ` + unitColumns + `)
+SELECT @order_no, ` + unitColumns + `
+FROM jsonb_populate_recordset(NULL::commerce.order_units, @units::jsonb)`
+
+const insertTendersSQL = `
+INSERT INTO commerce.order_tenders (order_no, ` + tenderColumns + `)
+SELECT @order_no, ` + tenderColumns + `
+FROM jsonb_populate_recordset(NULL::commerce.order_tenders, @tenders::jsonb)`
+
+const insertEventSQL = `
+INSERT INTO commerce.order_events (order_no, seq, kind, to_status, actor, detail, at)
+VALUES (@order_no, @seq, @kind, @to, @actor, @detail, @at)`
+
+// queueInsert adds the statements that store a new order to a batch.
+func queueInsert(b *pgx.Batch, o Order, actor string) error {
+	lines, tenders, units := o.Lines, o.Tenders, []Unit{}
+	for i := range lines {
+		units = append(units, lines[i].Units...)
 	}
+	bare := make([]Line, len(lines))
 	for i, l := range lines {
-		text["orders"][i], text["lines"][i], text["touchpoints"][i] = l.OrderNo, l.LineNo, l.Touchpoint
-		text["stores"][i], text["associates"][i], text["skus"][i] = l.Store, l.Associate, l.SKU
-		text["coupons"][i], text["returns"][i], text["kinds"][i] = l.CouponCode, l.ReturnOf, l.Kind
-		placed[i], paid[i], quantities[i], prices[i], discounts[i] = l.PlacedAt, l.PaidAt, l.Quantity, l.UnitPrice, l.Discount
+		l.Units = nil
+		bare[i] = l
 	}
-	args := pg.Args{"births": births, "placed": placed, "paid": paid, "quantities": quantities, "prices": prices, "discounts": discounts}
-	for name, values := range text {
-		args[name] = values
-	}
-	rows, err := tx.Query(ctx, upsertLines, args)
-	if err != nil {
-		return nil, fmt.Errorf("put order lines: %w", err)
-	}
-	out := map[lineKey]bool{}
-	var k lineKey
-	var existed bool
-	_, err = pgx.ForEachRow(rows, []any{&k.order, &k.line, &existed}, func() error {
-		if existed {
-			out[k] = true
+	o.Lines, o.Tenders, o.Events = nil, nil, 1
+	var text [4]string
+	for i, v := range []any{o, bare, units, tenders} {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("encode order %s: %w", o.OrderNo, err)
 		}
-		return nil
+		text[i] = string(raw)
+	}
+	b.Queue(insertOrderSQL, pg.Args{"order": text[0], "sealed": o.ReceiverSealed})
+	b.Queue(insertLinesSQL, pg.Args{"order_no": o.OrderNo, "lines": text[1]})
+	b.Queue(insertUnitsSQL, pg.Args{"order_no": o.OrderNo, "units": text[2]})
+	if len(tenders) > 0 {
+		b.Queue(insertTendersSQL, pg.Args{"order_no": o.OrderNo, "tenders": text[3]})
+	}
+	b.Queue(insertEventSQL, pg.Args{
+		"order_no": o.OrderNo, "seq": 1, "kind": "placed", "to": string(o.Status), "actor": actor, "detail": struct{}{}, "at": o.PlacedAt,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("put order lines: %w", err)
-	}
-	return out, nil
-}
-
-const selectHeaders = `
-SELECT order_no, birth, guest_birth, paid, returned
-FROM commerce.order_imports
-WHERE order_no = ANY(@orders)
-ORDER BY order_no
-FOR UPDATE`
-
-func (store) headers(ctx context.Context, tx pgx.Tx, orders []string) (map[string]header, error) {
-	rows, err := tx.Query(ctx, selectHeaders, pg.Args{"orders": orders})
-	if err != nil {
-		return nil, fmt.Errorf("read imported orders: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[header])
-	if err != nil {
-		return nil, fmt.Errorf("read imported orders: %w", err)
-	}
-	out := make(map[string]header, len(found))
-	for _, h := range found {
-		out[h.OrderNo] = h
-	}
-	return out, nil
-}
-
-// selectTotals folds orders from their lines. Lines are taken in the order of their numbers: shorter first, so that 2
-// comes before 10.
-const selectTotals = `
-SELECT order_no,
-       (array_agg(birth ORDER BY length(line_no), line_no) FILTER (WHERE birth IS NOT NULL))[1] AS birth,
-       min(paid_at) FILTER (WHERE quantity > 0) AS paid_at,
-       coalesce(sum(amount_fen) FILTER (WHERE quantity > 0), 0)::bigint AS amount,
-       coalesce(sum(quantity) FILTER (WHERE quantity > 0), 0)::bigint AS quantity,
-       (array_agg(touchpoint ORDER BY length(line_no), line_no) FILTER (WHERE quantity > 0))[1] AS touchpoint,
-       (array_agg(store ORDER BY length(line_no), line_no) FILTER (WHERE quantity > 0))[1] AS store,
-       (array_agg(associate ORDER BY length(line_no), line_no) FILTER (WHERE quantity > 0))[1] AS associate,
-       min(coalesce(paid_at, placed_at)) FILTER (WHERE quantity < 0) AS returned_at,
-       coalesce(sum(amount_fen) FILTER (WHERE quantity < 0), 0)::bigint AS refund,
-       coalesce(sum(quantity) FILTER (WHERE quantity < 0), 0)::bigint AS returned,
-       (array_agg(touchpoint ORDER BY length(line_no), line_no) FILTER (WHERE quantity < 0))[1] AS returned_to,
-       (array_agg(store ORDER BY length(line_no), line_no) FILTER (WHERE quantity < 0))[1] AS return_store,
-       coalesce((array_agg(return_of ORDER BY length(line_no), line_no) FILTER (WHERE quantity < 0 AND return_of <> ''))[1], '') AS return_of,
-       min(placed_at) AS first_placed
-FROM commerce.order_import_lines
-WHERE order_no = ANY(@orders)
-GROUP BY order_no
-ORDER BY order_no`
-
-func (store) totals(ctx context.Context, tx pgx.Tx, orders []string) ([]total, error) {
-	rows, err := tx.Query(ctx, selectTotals, pg.Args{"orders": orders})
-	if err != nil {
-		return nil, fmt.Errorf("fold orders: %w", err)
-	}
-	out, err := pgx.CollectRows(rows, pgx.RowToStructByName[total])
-	if err != nil {
-		return nil, fmt.Errorf("fold orders: %w", err)
-	}
-	return out, nil
-}
-
-const selectBought = `
-SELECT l.order_no, l.line_no, l.touchpoint, l.store, l.paid_at, l.sku, l.quantity, l.unit_price_fen, l.discount_fen, p.category, p.brand
-FROM commerce.order_import_lines l
-JOIN commerce.skus s USING (sku)
-JOIN commerce.products p USING (spu)
-WHERE l.order_no = ANY(@orders) AND l.quantity > 0 AND l.paid_at IS NOT NULL
-ORDER BY l.order_no, l.line_no`
-
-type boughtLine struct {
-	Line
-	Category, Brand string
-}
-
-func (store) bought(ctx context.Context, tx pgx.Tx, orders []string) ([]boughtLine, error) {
-	rows, err := tx.Query(ctx, selectBought, pg.Args{"orders": orders})
-	if err != nil {
-		return nil, fmt.Errorf("read order lines: %w", err)
-	}
-	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (l boughtLine, err error) {
-		err = r.Scan(&l.OrderNo, &l.LineNo, &l.Touchpoint, &l.Store, &l.PaidAt, &l.SKU, &l.Quantity, &l.UnitPrice, &l.Discount, &l.Category, &l.Brand)
-		return l, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read order lines: %w", err)
-	}
-	return out, nil
-}
-
-const upsertHeaders = `
-INSERT INTO commerce.order_imports (order_no, birth, guest_birth, paid, returned, updated_at)
-SELECT order_no, birth, guest_birth, paid, returned, @now
-FROM unnest(@orders::text[], @births::bigint[], @guests::bigint[], @paid::boolean[], @returned::boolean[])
-     AS t (order_no, birth, guest_birth, paid, returned)
-ORDER BY order_no
-ON CONFLICT (order_no) DO UPDATE
-SET birth = excluded.birth, guest_birth = excluded.guest_birth, paid = excluded.paid, returned = excluded.returned, updated_at = excluded.updated_at`
-
-func (store) putHeaders(ctx context.Context, tx pgx.Tx, headers map[string]header, now time.Time) error {
-	var orders []string
-	var births []member.Birth
-	var guests []*member.Birth
-	var paid, returned []bool
-	for _, h := range headers {
-		orders, births, guests = append(orders, h.OrderNo), append(births, h.Birth), append(guests, h.GuestBirth)
-		paid, returned = append(paid, h.Paid), append(returned, h.Returned)
-	}
-	_, err := tx.Exec(ctx, upsertHeaders, pg.Args{"orders": orders, "births": births, "guests": guests, "paid": paid, "returned": returned, "now": now})
-	if err != nil {
-		return fmt.Errorf("put imported orders: %w", err)
-	}
 	return nil
+}
+
+const getOrderSQL = `
+SELECT ` + orderColumns + `
+FROM commerce.orders
+WHERE order_no = @order_no`
+
+const lockOrderSQL = getOrderSQL + `
+FOR NO KEY UPDATE`
+
+const getLinesSQL = `
+SELECT ` + lineColumns + `
+FROM commerce.order_lines
+WHERE order_no = @order_no
+ORDER BY line_no`
+
+const getUnitsSQL = `
+SELECT ` + unitColumns + `
+FROM commerce.order_units
+WHERE order_no = @order_no
+ORDER BY line_no, unit_no`
+
+const getTendersSQL = `
+SELECT ` + tenderColumns + `
+FROM commerce.order_tenders
+WHERE order_no = @order_no
+ORDER BY tender_no`
+
+// load reads an order with everything that belongs to it, in one round trip; with lock, its row is locked first.
+func load(ctx context.Context, db pg.DB, orderNo string, lock bool) (Order, error) {
+	sql := getOrderSQL
+	if lock {
+		sql = lockOrderSQL
+	}
+	var orders []Order
+	var lines []Line
+	var units []Unit
+	var tenders []Tender
+	args := pg.Args{"order_no": orderNo}
+	var b pgx.Batch
+	b.Queue(sql, args).Query(func(rows pgx.Rows) (err error) {
+		orders, err = pgx.CollectRows(rows, pgx.RowToStructByName[Order])
+		return err
+	})
+	b.Queue(getLinesSQL, args).Query(func(rows pgx.Rows) (err error) {
+		lines, err = pgx.CollectRows(rows, pgx.RowToStructByName[Line])
+		return err
+	})
+	b.Queue(getUnitsSQL, args).Query(func(rows pgx.Rows) (err error) {
+		units, err = pgx.CollectRows(rows, pgx.RowToStructByName[Unit])
+		return err
+	})
+	b.Queue(getTendersSQL, args).Query(func(rows pgx.Rows) (err error) {
+		tenders, err = pgx.CollectRows(rows, pgx.RowToStructByName[Tender])
+		return err
+	})
+	if err := db.SendBatch(ctx, &b).Close(); err != nil {
+		return Order{}, fmt.Errorf("read order %s: %w", orderNo, err)
+	}
+	if len(orders) == 0 {
+		return Order{}, ErrNotFound.With("order", orderNo)
+	}
+	o := orders[0]
+	o.Lines, o.Tenders = lines, tenders
+	for _, u := range units {
+		if l := o.Line(u.LineNo); l != nil {
+			l.Units = append(l.Units, u)
+		}
+	}
+	return o, nil
+}
+
+const eventsSQL = `
+SELECT seq, kind, from_status, to_status, actor, detail, at
+FROM commerce.order_events
+WHERE order_no = @order_no
+ORDER BY seq`
+
+// moveSQL changes the status if it is what the caller believes, and writes the event with it.
+const moveSQL = `
+WITH moved AS (
+    UPDATE commerce.orders
+    SET status = @to,
+        asked_from = CASE WHEN @to = 'cancel_requested' THEN @from ELSE '' END,
+        paid_at = CASE WHEN @to = 'paid' THEN coalesce(paid_at, @at) ELSE paid_at END,
+        shipped_at = CASE WHEN @to = 'shipped' THEN @at ELSE shipped_at END,
+        delivered_at = CASE WHEN @to = 'delivered' THEN @at ELSE delivered_at END,
+        ended_at = CASE WHEN @to IN ('completed', 'cancelled', 'closed_unpaid') THEN @at ELSE ended_at END,
+        events = events + 1, updated_at = @at
+    WHERE order_no = @order_no AND status = @from
+    RETURNING events
+)
+INSERT INTO commerce.order_events (order_no, seq, kind, from_status, to_status, actor, detail, at)
+SELECT @order_no, events, @kind, @from, @to, @actor, @detail, @at
+FROM moved`
+
+const recordSQL = `
+WITH counted AS (
+    UPDATE commerce.orders
+    SET events = events + 1, updated_at = @at
+    WHERE order_no = @order_no
+    RETURNING events
+)
+INSERT INTO commerce.order_events (order_no, seq, kind, actor, detail, at)
+SELECT @order_no, events, @kind, @actor, @detail, @at
+FROM counted`
+
+const progressSQL = `
+UPDATE commerce.order_lines l
+SET allocated = l.allocated + d.allocated, shipped = l.shipped + d.shipped, delivered = l.delivered + d.delivered,
+    refused = l.refused + d.refused, returned = l.returned + d.returned, cancelled = l.cancelled + d.cancelled
+FROM unnest(@lines::integer[], @allocated::bigint[], @shipped::bigint[], @delivered::bigint[], @refused::bigint[], @returned::bigint[],
+            @cancelled::bigint[]) AS d (line_no, allocated, shipped, delivered, refused, returned, cancelled)
+WHERE l.order_no = @order_no AND l.line_no = d.line_no`
+
+const markUnitsSQL = `
+UPDATE commerce.order_units u
+SET state = @state
+FROM unnest(@lines::integer[], @units::integer[]) AS w (line_no, unit_no)
+WHERE u.order_no = @order_no AND u.line_no = w.line_no AND u.unit_no = w.unit_no AND u.state = 'open'`
+
+const paySQL = `
+UPDATE commerce.orders
+SET terms = @terms, paid_fen = @paid, pay_by = NULL
+WHERE order_no = @order_no`
+
+const setTendersSQL = `
+UPDATE commerce.order_tenders t
+SET state = w.state, reference = coalesce(nullif(w.reference, ''), t.reference)
+FROM unnest(@tenders::integer[], @states::text[], @references::text[]) AS w (tender_no, state, reference)
+WHERE t.order_no = @order_no AND t.tender_no = w.tender_no`
+
+const refundTenderSQL = `
+UPDATE commerce.order_tenders
+SET refunded_fen = refunded_fen + @fen, refunded_points = refunded_points + @points
+WHERE order_no = @order_no AND tender_no = @tender`
+
+const refundOrderSQL = `
+UPDATE commerce.orders
+SET refunded_fen = refunded_fen + @fen, updated_at = @at
+WHERE order_no = @order_no`
+
+func nowOr(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return now
+	}
+	return at
 }

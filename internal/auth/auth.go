@@ -22,12 +22,13 @@ const (
 	RoleAgent        Role = "agent"        // 客服坐席: 360° view, compensation within limits
 	RoleFinance      Role = "finance"      // statements, ledgers
 	RolePartner      Role = "partner"      // a partner's own tree
+	RoleShop         Role = "shop"         // the server of a shop front (mini-program, app, web): carts, orders and payments of its members
 	RoleAdmin        Role = "admin"        // organisation, operators, audit
 	RoleSystem       Role = "system"       // the program itself and its command line
 )
 
 // Roles lists what an operator can be given; RoleSystem is not among them.
-var Roles = []Role{RoleMarketer, RoleMerchandiser, RoleAssociate, RoleManager, RoleAgent, RoleFinance, RolePartner, RoleAdmin}
+var Roles = []Role{RoleMarketer, RoleMerchandiser, RoleAssociate, RoleManager, RoleAgent, RoleFinance, RolePartner, RoleShop, RoleAdmin}
 
 // SessionCookie is the cookie that carries a session token.
 const SessionCookie = "lianke_session"

@@ -45,7 +45,7 @@ type CreateKeyInput struct {
 	Kind      KeyKind `json:"kind" validate:"required,oneof=write api"`
 	Name      string  `json:"name" validate:"required,max=64"`
 	Source    string  `json:"source" validate:"required,code"`
-	Roles     []Role  `json:"roles,omitempty" validate:"required_if=Kind api,max=8,dive,oneof=marketer merchandiser associate manager agent finance partner admin"`
+	Roles     []Role  `json:"roles,omitempty" validate:"required_if=Kind api,max=9,dive,oneof=marketer merchandiser associate manager agent finance partner shop admin"`
 	Org       string  `json:"org,omitempty" validate:"max=64"`
 	PerSecond int     `json:"per_second,omitempty" validate:"gte=0,lte=1000000" doc:"0 means 1000"`
 	Secret    string  `json:"-"` // chosen by the program itself (demo, tests); otherwise random

@@ -74,7 +74,7 @@ type CreateOperatorInput struct {
 	Login    string `json:"login" validate:"required,min=2,max=64"`
 	Name     string `json:"name" validate:"required,max=64"`
 	Password string `json:"password" validate:"required,min=10,max=200"`
-	Roles    []Role `json:"roles" validate:"required,min=1,max=8,dive,oneof=marketer merchandiser associate manager agent finance partner admin"`
+	Roles    []Role `json:"roles" validate:"required,min=1,max=9,dive,oneof=marketer merchandiser associate manager agent finance partner shop admin"`
 	Org      string `json:"org" validate:"max=64"`
 }
 
@@ -114,7 +114,7 @@ type UpdateOperatorInput struct {
 	Version  int64   `json:"version" validate:"gte=1" doc:"the version that was read"`
 	Name     *string `json:"name,omitempty" validate:"omitempty,max=64"`
 	Password *string `json:"password,omitempty" validate:"omitempty,min=10,max=200"`
-	Roles    []Role  `json:"roles,omitempty" validate:"omitempty,min=1,max=8,dive,oneof=marketer merchandiser associate manager agent finance partner admin"`
+	Roles    []Role  `json:"roles,omitempty" validate:"omitempty,min=1,max=9,dive,oneof=marketer merchandiser associate manager agent finance partner shop admin"`
 	Org      *string `json:"org,omitempty" validate:"omitempty,max=64"`
 	Active   *bool   `json:"active,omitempty"`
 }

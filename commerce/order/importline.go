@@ -22,8 +22,8 @@ func ReturnedKey(orderNo string) string { return "returned/" + orderNo }
 // PurchasedKey names the product_purchased of a line.
 func PurchasedKey(orderNo, lineNo string) string { return "line/" + orderNo + "/" + lineNo }
 
-// Line is one line of an imported order.
-type Line struct {
+// importLine is one line of an imported order.
+type importLine struct {
 	OrderNo    string
 	LineNo     string
 	Touchpoint string
@@ -46,13 +46,13 @@ type Line struct {
 func lineKinds() []string { return []string{"sale", "gift", "return", "component", "fee", "freight"} }
 
 // Amount is what the line adds to the order; negative on returned lines.
-func (l Line) Amount() money.Fen {
+func (l importLine) Amount() money.Fen {
 	return money.Fen(l.Quantity)*l.UnitPrice - l.Discount
 }
 
 // buyer is the identifier of the person the line names, or of the partner for an order at touchpoint b2b: a sales
 // organisation is no member.
-func (l Line) buyer() identity.Key {
+func (l importLine) buyer() identity.Key {
 	if l.Touchpoint == string(member.TouchpointB2B) {
 		return identity.Key{NS: identity.NSPartner, Scope: l.Source, Value: l.SourceID}
 	}
@@ -70,7 +70,7 @@ func guest(orderNo string) identity.Key {
 }
 
 // purchased is the activity of a line that was bought. category and brand are those of the catalogue at the time of import.
-func (l Line) purchased(birth member.Birth, mode member.Mode, category, brand string) activity.Activity {
+func (l importLine) purchased(birth member.Birth, mode member.Mode, category, brand string) activity.Activity {
 	return activity.Activity{
 		Birth: birth, Key: activity.KeyProductPurchased, OccurredAt: *l.PaidAt, Touchpoint: member.Touchpoint(l.Touchpoint),
 		Mode: mode, Source: Source, DedupeKey: PurchasedKey(l.OrderNo, l.LineNo),
@@ -81,7 +81,7 @@ func (l Line) purchased(birth member.Birth, mode member.Mode, category, brand st
 	}
 }
 
-func (l Line) bought() bool { return l.Quantity > 0 && l.PaidAt != nil }
+func (l importLine) bought() bool { return l.Quantity > 0 && l.PaidAt != nil }
 
 // total is an order folded from its lines.
 type total struct {

@@ -66,6 +66,7 @@ type app struct {
 	messaging
 	loyalty
 	selling
+	settling
 
 	search    search.Index
 	catalogue *product.Catalogue
@@ -174,6 +175,7 @@ func (a *app) wire(context.Context) error {
 	a.wireSegments()
 	a.wireLoyalty()
 	a.wireSelling()
+	a.wireSettlement()
 	a.wireJourneys(a.segments, a.points, couponsOf{a.coupons})
 
 	a.wireRetention()

@@ -16,4 +16,7 @@
 //	               └─ disputed ◀─┘
 //
 // A statement that was confirmed is never edited: later corrections are lines of the next one.
+//
+// Owns commerce.settlements, settlement_lines, performance_lines and statements, and book "settlement" of internal/ledger.
+// Locks: the row of the order in commerce.settlements, then ledger accounts, all of which are hot.
 package settlement

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/api"
@@ -70,6 +71,7 @@ type app struct {
 
 	search    search.Index
 	catalogue *product.Catalogue
+	stock     *inventory.Service
 
 	importer *importer.Service
 	segments *segments.Service
@@ -168,6 +170,7 @@ func (a *app) wire(context.Context) error {
 	if err := a.wireSearch(); err != nil {
 		return err
 	}
+	a.wireStock()
 	a.wireIngest()
 	if err := a.wireChannels(); err != nil {
 		return err

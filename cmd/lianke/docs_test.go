@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
 	"github.com/lianke/lianke/internal/events"
 	"github.com/lianke/lianke/internal/pg"
@@ -44,6 +45,7 @@ func published() []events.Event {
 	return []events.Event{
 		identity.Merged{}, identity.Split{}, identity.Erased{},
 		order.Placed{}, order.Paid{}, order.Moved{}, order.Ended{},
+		inventory.SoldOut{}, inventory.BackInStock{}, inventory.HoldExpired{}, inventory.Transferred{},
 	}
 }
 

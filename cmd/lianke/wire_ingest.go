@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/commerce/coupon"
+	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
 	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
@@ -26,6 +27,7 @@ func (a *app) wireIngest() {
 		product.Import{}, org.ImportUnits{}, org.ImportEntities{},
 		tracking.NewImportMembers(a.door, stores), tracking.NewImportEvents(a.graph, a.activity),
 		order.NewImport(a.graph, a.activity), campaign.NewImport(a.graph, a.activity),
+		inventory.NewImportKind(a.stock),
 		coupon.NewImportKind(coupon.New(a.db, a.clock, ledger.New(), a.activity, rand.Reader), a.graph),
 	)
 	writer := tracking.NewWriter(a.db, a.clock, a.door, a.activity)

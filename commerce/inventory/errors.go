@@ -1,0 +1,67 @@
+package inventory
+
+import (
+	"fmt"
+
+	"github.com/lianke/lianke/internal/fault"
+	"github.com/lianke/lianke/internal/validate"
+)
+
+// The faults of stock.
+var (
+	ErrInvalid = fault.New(fault.Invalid, "stock.invalid", "库存请求有误", "the stock request is malformed")
+
+	ErrShort = fault.New(fault.Precondition, "stock.short", "库存不足", "there is not enough stock").
+			WithHint("请减少数量,或选择其他地点", "take fewer, or choose another location")
+
+	ErrKeyReused = fault.New(fault.Conflict, "stock.key_reused", "{ref} 第 {line} 行已预占 {quantity} 件,数量不同",
+		"line {line} of {ref} has reserved {quantity} already, another quantity").
+		WithHint("重复请求须与首次一致;改数量请先释放", "repeat a request unchanged, or release the line before taking another quantity")
+
+	ErrExpired = fault.New(fault.Precondition, "stock.expired", "{ref} 的预占已过期", "the reservation for {ref} has expired").
+			WithHint("请重新预占;若已无库存则退款", "reserve again; if nothing is left, refund")
+
+	ErrNoReservation = fault.New(fault.NotFound, "stock.no_reservation", "{ref} 没有可操作的预占", "nothing is reserved for {ref}").
+				WithHint("可能已发货、释放或过期", "it may have been shipped, released or expired")
+
+	ErrPromised = fault.New(fault.Precondition, "stock.promised", "{sku} 在 {location} 已被预占 {reserved} 件,不能减到 {on_hand} 件",
+		"{reserved} of {sku} at {location} are reserved, so stock cannot go down to {on_hand}").
+		WithHint("请先将这些订单改由他处发货或释放预占", "let other locations ship these orders, or release their reservations, first")
+
+	ErrBusy = fault.New(fault.Unavailable, "stock.busy", "抢购人数过多,请稍后重试", "too many buyers at once, please try again")
+)
+
+// Shortage is one SKU that a basket wants more of than there is. Wanted sums the lines of the basket for it.
+type Shortage struct {
+	SKU       string `json:"sku"`
+	Location  string `json:"location"`
+	Wanted    int64  `json:"wanted"`
+	Available int64  `json:"available"`
+	// Quota says that the touchpoint's share of the pool, named by Location, is what is short.
+	Quota bool `json:"quota,omitempty"`
+}
+
+// Shortages is the cause of ErrShort, for callers that look for stock elsewhere.
+type Shortages []Shortage
+
+// Error implements error.
+func (s Shortages) Error() string { return fmt.Sprintf("%d SKUs are short", len(s)) }
+
+// short is ErrShort with a field per SKU.
+func short(all Shortages) error {
+	fields := make([]fault.Field, len(all))
+	for i, s := range all {
+		zh, en := "件", ""
+		if s.Quota {
+			zh, en = "件(渠道配额)", " under the touchpoint's quota"
+		}
+		fields[i] = validate.Field(s.SKU, "stock.short",
+			fmt.Sprintf("%s 在 %s 需要 %d 件,可用 %d %s", s.SKU, s.Location, s.Wanted, s.Available, zh),
+			fmt.Sprintf("%d of %s wanted at %s, %d available%s", s.Wanted, s.SKU, s.Location, s.Available, en), "", "")
+	}
+	return ErrShort.WithFields(fields...).Because(all)
+}
+
+func invalid(path, zh, en string) error {
+	return ErrInvalid.WithFields(validate.Field(path, "stock.value", zh, en, "", ""))
+}

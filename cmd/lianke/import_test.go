@@ -41,6 +41,8 @@ var importGolden = []struct {
 		"tmall-flagship,t1,2025-04-01,沈若溪,f,,13800138001,,,denied,\n" +
 		"pos,1002,昨天,某某,x,1990-13-01,139****0000,,,maybe,\n" +
 		"jd,j1,2025-04-02,,,,139****0000,,,,\n", importer.Report{Rows: 4, Accepted: 3, Rejected: 1, Warnings: map[string]int64{"identifier.unusable": 1}}},
+	{"stock", "sku,location,owner,status,quantity,as_of\n" +
+		"22423,HZ01,,,12,2025-06-01\n22423,HZ01,,,12,2025-06-01\n22423,HZ01,,残次,1,\n22423,HZ01,,,-1,\n", importer.Report{Rows: 4, Accepted: 2, Duplicates: 1, Rejected: 1}},
 	{"orders", "order_no,line_no,touchpoint,store,associate,placed_at,paid_at,source,source_id,sku,quantity,unit_price_fen,discount_fen,coupon_code,return_of,kind\n" +
 		"A1,1,pos,HZ01,周可,2025-05-01 10:00:00,2025-05-01 10:00:00,pos,1001,22423,2,12750,500,,,sale\n" +
 		"A1,1,pos,HZ01,周可,2025-05-01 10:00:00,2025-05-01 10:00:00,pos,1001,22423,2,12750,500,,,sale\n" +

@@ -9,7 +9,8 @@ import (
 
 // The faults of stock.
 var (
-	ErrInvalid = fault.New(fault.Invalid, "stock.invalid", "库存请求有误", "the stock request is malformed")
+	ErrInvalid = fault.New(fault.Invalid, "stock.invalid", "库存请求有误", "the stock request is malformed").
+			WithHint("请更正所列字段", "correct the fields that are named")
 
 	ErrShort = fault.New(fault.Precondition, "stock.short", "库存不足", "there is not enough stock").
 			WithHint("请减少数量,或选择其他地点", "take fewer, or choose another location")
@@ -28,7 +29,8 @@ var (
 		"{reserved} of {sku} at {location} are reserved, so stock cannot go down to {on_hand}").
 		WithHint("请先将这些订单改由他处发货或释放预占", "let other locations ship these orders, or release their reservations, first")
 
-	ErrBusy = fault.New(fault.Unavailable, "stock.busy", "抢购人数过多,请稍后重试", "too many buyers at once, please try again")
+	ErrBusy = fault.New(fault.Unavailable, "stock.busy", "抢购人数过多", "too many buyers at once").
+		WithHint("请稍后重试", "try again in a moment")
 )
 
 // Shortage is one SKU that a basket wants more of than there is. Wanted sums the lines of the basket for it.

@@ -13,8 +13,11 @@
 //   - A run is moved by Step and nothing else; Step is a pure function of version, run, facts and time. The simulator calls
 //     the same play on the times of the log.
 //   - The time of a step is the time of its cause (the fact, the timer, the occurrence), in whole seconds, not the time at
-//     which the engine came to it. A member's facts and timers are taken in the order of their times, whatever the batch.
+//     which the engine came to it. A member's facts and timers are taken in the order of their times, whatever the batch;
+//     times are rounded up, so within a second facts come first, then timers, then scheduled entries.
 //     A timer that is later than max_lateness counts from now instead.
+//   - Where a fact can change what a timer does (awaited events, exit criteria, goals that exit), the timer waits for facts
+//     of its member that have been committed but not handled, and 300 ms for those under way (timers.go, ADR 24).
 //   - A run belongs to the birth that entered and stays pinned to its version unless a publish moves it. Its id comes from
 //     the journey and the entry key, so the same cause begins one run. Effects carry keys from (run, node, visit): the
 //     same effect has the same key whoever computes it and how often.
@@ -45,7 +48,8 @@
 //
 // A panic or an error in one run takes its walk back and tries again after 1, 4, 16 and 64 minutes; then the run is
 // quarantined and shown by Status. An adapter that refuses a batch makes the engine halve it until the member at fault is
-// alone. Lost leases and conflicts drop the transaction. Webhooks are delivered after the commit, at least once, in
+// alone. A feed that has not moved for a minute, or has been slow for ten, does not hold timers back any longer: they go on
+// with a warning in the log, and facts that are read later find the run gone on. Lost leases and conflicts drop the transaction. Webhooks are delivered after the commit, at least once, in
 // up to eight attempts over some days; they are signed (Signature), follow no redirect, and reach private addresses only where
 // the installation allows it.
 package journeys

@@ -31,6 +31,9 @@ const (
 	leaseTTL  = 15 * time.Second
 	idlePause = 250 * time.Millisecond
 	foldEvery = 5 * time.Second
+	// settle is how long timers of runs that listen wait for facts under way: what happened before the timer and commits
+	// within this time of it comes first.
+	settle = 300 * time.Millisecond
 )
 
 // Engine moves runs: it fires timers slice by slice, follows the feed, and enters audiences on schedule.
@@ -45,6 +48,7 @@ type Engine struct {
 	holder  string
 	batch   int
 	cache   atomic.Pointer[book]
+	waits   [Slices]wait
 }
 
 // Config wires an engine.
@@ -75,7 +79,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for slice := range Slices {
 		g.Go(func() error {
-			return e.underLease(ctx, sliceLease(slice), idlePause, func(ctx context.Context, l lease.Lease) (int, error) { return e.Fire(ctx, l, slice) })
+			return e.underLease(ctx, sliceLease(slice), idlePause, func(ctx context.Context, l lease.Lease) (int, error) {
+				n, _, err := e.fire(ctx, l, slice, settle)
+				return n, err
+			})
 		})
 	}
 	g.Go(func() error {
@@ -156,7 +163,7 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // Drain does everything that is due now: the feed, schedules and timers, until nothing is left. It is for tests, the demo
 // and the command line, where no loop is running. Facts go before timers, so a drain after every step of a virtual clock
-// gives what a continuous run gives.
+// gives what a continuous run gives. Timers that wait for facts which another process is handling are waited for.
 func (e *Engine) Drain(ctx context.Context) error {
 	for {
 		moved := 0
@@ -170,12 +177,18 @@ func (e *Engine) Drain(ctx context.Context) error {
 			return err
 		}
 		moved += n
-		var fired atomic.Int64
+		var fired, held atomic.Int64
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(runtime.GOMAXPROCS(0))
 		for slice := range Slices {
 			g.Go(func() error {
-				n, err := e.leased(gctx, sliceLease(slice), func(ctx context.Context, l lease.Lease) (int, error) { return e.Fire(ctx, l, slice) })
+				n, err := e.leased(gctx, sliceLease(slice), func(ctx context.Context, l lease.Lease) (int, error) {
+					n, waiting, err := e.fire(ctx, l, slice, 0)
+					if n == 0 && waiting {
+						held.Add(1)
+					}
+					return n, err
+				})
 				fired.Add(int64(n))
 				return err
 			})
@@ -184,8 +197,15 @@ func (e *Engine) Drain(ctx context.Context) error {
 			return err
 		}
 		moved += int(fired.Load())
-		if moved == 0 {
+		switch {
+		case moved > 0:
+		case held.Load() == 0:
 			return nil
+		default:
+			sleep(ctx, idlePause/10)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }
@@ -241,49 +261,6 @@ func (e *Engine) bookFor(ctx context.Context, db pg.DB, b *book, runs []*live) (
 	return b, nil
 }
 
-// Fire moves the due runs of one slice, one batch in one transaction: claim, facts, walk, states, effects and figures. It
-// returns how many runs it took. If the lease has changed hands nothing happens and the error is lease.ErrLost.
-func (e *Engine) Fire(ctx context.Context, l lease.Lease, slice int) (n int, err error) {
-	err = pg.InTx(ctx, e.db, func(tx pgx.Tx) error {
-		n = 0
-		if err := l.Check(ctx, tx); err != nil {
-			return err
-		}
-		b, err := e.book(ctx, tx)
-		if err != nil {
-			return err
-		}
-		now := e.clock.Now()
-		claimed, err := claimRuns(ctx, tx, slice, e.batch, now)
-		if err != nil || len(claimed) == 0 {
-			return err
-		}
-		persons := make([]*person, len(claimed))
-		var asking []member.Birth
-		for i, r := range claimed {
-			persons[i] = &person{loaded: []*live{r}}
-			if v := b.version(r.Journey, r.Version); v != nil && v.asks() {
-				asking = append(asking, r.Birth)
-			}
-		}
-		if len(asking) > 0 {
-			roots, err := e.people.Roots(ctx, tx, asking)
-			if err != nil {
-				return err
-			}
-			for i, r := range claimed {
-				persons[i].root = roots[r.Birth]
-			}
-		}
-		if b, err = e.bookFor(ctx, tx, b, claimed); err != nil {
-			return err
-		}
-		n = len(claimed)
-		return e.perform(ctx, tx, &stage{book: b, now: now, until: now, facts: map[question]bool{}, slice: slice}, persons)
-	})
-	return n, err
-}
-
 // Handle takes one batch of the feed: exits, goals, waits that end, and new runs, in the transaction of the cursor. Facts
 // that no journey waits for cost one query per batch, none each.
 func (e *Engine) Handle(ctx context.Context, tx pgx.Tx, batch []activity.Row) error {
@@ -334,6 +311,12 @@ func sortRows(rows []*Row) []*Row {
 		if c := a.At.Compare(b.At); c != 0 {
 			return c
 		}
+		if (a.enter == nil) != (b.enter == nil) {
+			if a.enter == nil {
+				return -1
+			}
+			return 1
+		}
 		if a.ActivityID == 0 || b.ActivityID == 0 {
 			return 0
 		}
@@ -356,7 +339,8 @@ SELECT pg_advisory_xact_lock_shared(4740, journey)
 FROM unnest(@journeys::integer[]) AS t (journey)
 ORDER BY journey`
 
-// react loads members with the runs that matter and plays them up to their facts.
+// react loads members with the runs that matter and plays them up to their last fact and no further: later timers are left
+// to fire, which knows whether more facts are on their way.
 func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, roots []member.ID, lockSQL string, guarded []int, entering map[int]bool, give func(*person)) error {
 	if len(guarded) > 0 {
 		if _, err := tx.Exec(ctx, lockSQL, pg.Args{"journeys": guarded}); err != nil {
@@ -388,7 +372,7 @@ func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, r
 	if b, err = e.bookFor(ctx, tx, b, runs); err != nil {
 		return err
 	}
-	st := &stage{book: b, now: now, until: tick(now), facts: map[question]bool{}, slice: -1, survivors: map[id.UUID]Run{}}
+	st := &stage{book: b, now: now, facts: map[question]bool{}, slice: -1, survivors: map[id.UUID]Run{}}
 	if err := e.loadSurvivors(ctx, tx, st, runs); err != nil {
 		return err
 	}
@@ -398,6 +382,7 @@ func (e *Engine) react(ctx context.Context, tx pgx.Tx, b *book, now time.Time, r
 	}
 	for _, p := range persons {
 		give(p)
+		p.until = p.given[len(p.given)-1].At
 	}
 	return e.perform(ctx, tx, st, persons)
 }

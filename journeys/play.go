@@ -85,8 +85,9 @@ type note struct {
 type person struct {
 	root   member.ID
 	births []member.Birth
-	loaded []*live // as read
-	given  []*Row  // as read, in order of time
+	loaded []*live   // as read
+	given  []*Row    // as read, in order of time
+	until  time.Time // timers up to here fire; zero: up to the stage's
 
 	runs   []*live
 	rows   []*Row
@@ -121,7 +122,7 @@ type question struct {
 type stage struct {
 	book  *book
 	now   time.Time // for lateness; zero in simulations, which are never late
-	until time.Time // timers up to here fire
+	until time.Time // timers up to here fire, of persons without a time of their own
 	facts map[question]bool
 	// survivors are runs that absorbed others and may belong to other members now.
 	survivors map[id.UUID]Run
@@ -131,16 +132,12 @@ type stage struct {
 	slice int
 }
 
-// play moves a person on until nothing is left to do up to the stage's until, or until a fact is needed: then it returns
-// false, and is called again when the stage knows the fact. Timers fire before facts of the same tick. Whatever the size
-// of a batch, a member's facts and timers are taken in the order of their times.
+// play moves a person on until nothing is left to do up to its limit, or until a fact is needed: then it returns false, and
+// is called again when the stage knows the fact. Whatever the size of a batch, a member's facts and timers are taken in the
+// order of their times. Within a tick come its facts, which happened in the second before it, then timers, then entries.
 func (s *stage) play(p *person) (done bool) {
 	for {
-		limit := s.until
-		if len(p.rows) > 0 && p.rows[0].At.Before(limit) {
-			limit = p.rows[0].At
-		}
-		if l := p.next(limit); l != nil {
+		if l := p.next(s.scope(p)); l != nil {
 			if !s.step(p, l) {
 				return false
 			}
@@ -155,14 +152,40 @@ func (s *stage) play(p *person) (done bool) {
 	}
 }
 
-// next returns the run with the earliest due time up to the limit; one in the middle of a walk comes first.
-func (p *person) next(limit time.Time) *live {
+// scope is which runs may walk.
+type scope struct {
+	until   time.Time
+	before  bool // timers only before until; what facts have set in motion, at it too
+	journey int  // only its runs; 0: of all journeys
+}
+
+func (s *stage) scope(p *person) scope {
+	r := scope{until: s.limit(p), before: !p.until.IsZero()}
+	if len(p.rows) > 0 && !p.rows[0].At.After(r.until) {
+		r.until, r.before = p.rows[0].At, p.rows[0].enter == nil
+		if !r.before && !p.until.IsZero() {
+			r.journey = p.rows[0].enter.version.Journey.No
+		}
+	}
+	return r
+}
+
+func (s *stage) limit(p *person) time.Time {
+	if p.until.IsZero() {
+		return s.until
+	}
+	return p.until
+}
+
+// next returns the run with the earliest due time within scope; one in the middle of a walk comes first.
+func (p *person) next(r scope) *live {
 	if p.asking != nil {
 		return p.asking
 	}
 	var best *live
 	for _, l := range p.runs {
-		if l.Status != StatusWaiting || l.Due.IsZero() || l.Due.After(limit) || l.steps >= maxSteps {
+		if l.Status != StatusWaiting || l.Due.IsZero() || l.Due.After(r.until) || l.steps >= maxSteps ||
+			r.before && l.Parked && !l.Wake && l.Due.Equal(r.until) || r.journey != 0 && l.Journey != r.journey {
 			continue
 		}
 		if best == nil || l.Due.Before(best.Due) || l.Due.Equal(best.Due) && before(l, best) {
@@ -195,7 +218,7 @@ func (s *stage) step(p *person, l *live) bool {
 	// A timer that fires much too late (a long stop) counts from now, so that a daily cycle does not catch up in a burst.
 	if !s.now.IsZero() && !l.walking && s.now.Sub(l.Due) > v.lateness {
 		l.Due = tick(s.now)
-		if l.Due.After(s.until) {
+		if l.Due.After(s.limit(p)) {
 			l.dirty = true
 			return true
 		}

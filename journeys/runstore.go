@@ -25,9 +25,20 @@ const claimSQL = `
 SELECT` + runColumns + `
 FROM journeys.runs_0
 WHERE status = 'waiting' AND due_at <= @now
+  AND (journey <> ALL (@listening::integer[]) OR due_at <= @overdue
+       OR due_at <= @settled AND birth <> ALL (@held::bigint[]))
 ORDER BY due_at
 LIMIT @limit
 FOR UPDATE SKIP LOCKED`
+
+// waitSQL finds the oldest due run that waits for the feed.
+const waitSQL = `
+SELECT due_at
+FROM journeys.runs_0
+WHERE status = 'waiting' AND due_at <= @now AND due_at > @overdue
+  AND journey = ANY (@listening::integer[]) AND NOT (due_at <= @settled AND birth <> ALL (@held::bigint[]))
+ORDER BY due_at
+LIMIT 1`
 
 // bySlice is a statement on the partition of each slice. Naming the partition spares the planner all others.
 func bySlice(sql, table string) (out [Slices]string) {
@@ -39,6 +50,7 @@ func bySlice(sql, table string) (out [Slices]string) {
 
 var (
 	claimSQLs  = bySlice(claimSQL, "journeys.runs_0")
+	waitSQLs   = bySlice(waitSQL, "journeys.runs_0")
 	updateSQLs = bySlice(updateRunsSQL, "journeys.runs")
 )
 
@@ -51,8 +63,26 @@ func uuids(ids []id.UUID) [][16]byte {
 	return out
 }
 
-func claimRuns(ctx context.Context, tx pgx.Tx, slice, limit int, now time.Time) ([]*live, error) {
-	return queryRuns(ctx, tx, claimSQLs[slice], pg.Args{"now": now, "limit": limit})
+func claimRuns(ctx context.Context, tx pgx.Tx, slice, limit int, h horizon) ([]*live, error) {
+	args := h.args()
+	args["limit"] = limit
+	return queryRuns(ctx, tx, claimSQLs[slice], args)
+}
+
+func (h horizon) args() pg.Args {
+	return pg.Args{"now": h.now, "listening": h.listening, "settled": h.settled, "held": h.held, "overdue": h.overdue}
+}
+
+// oldestWaiting returns when the oldest run was due that waits for the feed; zero if none does.
+func oldestWaiting(ctx context.Context, tx pgx.Tx, slice int, h horizon) (due time.Time, err error) {
+	if len(h.listening) == 0 {
+		return time.Time{}, nil
+	}
+	err = tx.QueryRow(ctx, waitSQLs[slice], h.args()).Scan(&due)
+	if err != nil && !pg.NoRows(err) {
+		return time.Time{}, fmt.Errorf("look for waiting timers: %w", err)
+	}
+	return due, nil
 }
 
 // loadRunsSQL takes the runs that facts of these births may move: active and absorbed ones, those within their goal's

@@ -16,8 +16,12 @@
 // A sequence number given at insert time would show gaps: a row with a small number may commit after a larger one was
 // read. So writers insert without a number, and a leased sequencer numbers what has committed. A number is visible only
 // after all smaller ones of its shard. A long transaction delays its own rows and nobody else's. Rows of one member are in
-// one shard (that of the root at the time) and keep the order in which their transactions committed, so a consumer never
-// takes a member's later fact before an earlier one that was there.
+// one shard (that of the root when they are numbered) and keep the order in which their transactions committed, so a
+// consumer never takes a member's later fact before an earlier one that was there.
+//
+// Merge and split move a member to another shard. Who changes a root notes the birth in feed_moves (QueueMoved); the
+// sequencer, in the statement that first sees the new root, seals the note with the last numbers given. A consumer takes
+// rows of that member behind the seal after it has read all shards up to it; other members do not wait (ADR 24).
 //
 // Keys that begin with $ are feed rows without an activity: KeyProfile says that attributes, tags, consents or reach of a
 // member changed, KeyIdentity that a cluster did. Touch writes them.

@@ -43,7 +43,7 @@ const claimSQL = `
 SELECT c.shard, c.seq, s.last_seq
 FROM member.feed_cursors c
 JOIN member.feed_shards s USING (shard)
-WHERE c.consumer = @consumer AND s.last_seq > c.seq
+WHERE c.consumer = @consumer AND s.last_seq > c.seq AND c.shard <> ALL (@waiting::smallint[])
 ORDER BY s.last_seq - c.seq DESC
 LIMIT 1
 FOR UPDATE OF c SKIP LOCKED`
@@ -57,6 +57,57 @@ LEFT JOIN member.activities a ON a.occurred_at = f.occurred_at AND a.id = f.acti
 WHERE f.shard = @shard AND f.seq > @after AND f.seq <= @upto
 ORDER BY f.seq`
 
+// openMovesSQL finds births whose earlier rows, in other shards, the consumer has not all read.
+const openMovesSQL = `
+SELECT m.birth, m.sealed[@shard::integer + 1] AS seq
+FROM member.feed_moves m
+WHERE m.sealed IS NOT NULL AND EXISTS (
+    SELECT FROM member.feed_cursors c
+    WHERE c.consumer = @consumer AND c.shard <> @shard AND c.seq < m.sealed[c.shard + 1])`
+
+// barSQL finds the first row that must wait: of a member that one of the births belongs to, numbered after the move.
+const barSQL = `
+SELECT coalesce(min(f.seq), 0)
+FROM member.feed f
+JOIN member.births b USING (birth)
+JOIN (
+    SELECT r.root, min(m.seq) AS seq
+    FROM unnest(@births::bigint[], @seqs::bigint[]) AS m (birth, seq)
+    JOIN member.births r USING (birth)
+    GROUP BY r.root
+) m ON m.root = b.root
+WHERE f.shard = @shard AND f.seq > @after AND f.seq <= @upto AND f.seq > m.seq`
+
+// bar returns how far a batch may reach: to the last row before that of a member who came from another shard with rows
+// that the consumer has yet to read there. Moves are sealed one after the other, and of the rows that wait, the one behind
+// the earliest seal waits for rows that wait for nothing; so some shard can always go on.
+func (l *Log) bar(ctx context.Context, tx pgx.Tx, consumer string, shard int, after, upto int64) (int64, error) {
+	rows, err := tx.Query(ctx, openMovesSQL, pg.Args{"consumer": consumer, "shard": shard})
+	if err != nil {
+		return 0, fmt.Errorf("read moves of the feed: %w", err)
+	}
+	var births, seqs []int64
+	var birth, seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&birth, &seq}, func() error {
+		births, seqs = append(births, birth), append(seqs, seq)
+		return nil
+	}); err != nil {
+		return 0, fmt.Errorf("read moves of the feed: %w", err)
+	}
+	if len(births) == 0 {
+		return upto, nil
+	}
+	var first int64
+	err = tx.QueryRow(ctx, barSQL, pg.Args{"births": births, "seqs": seqs, "shard": shard, "after": after, "upto": upto}).Scan(&first)
+	if err != nil {
+		return 0, fmt.Errorf("bar feed shard %d: %w", shard, err)
+	}
+	if first > 0 {
+		return first - 1, nil
+	}
+	return upto, nil
+}
+
 const advanceSQL = `
 UPDATE member.feed_cursors
 SET seq = @seq
@@ -65,20 +116,25 @@ WHERE consumer = @consumer AND shard = @shard`
 // Handler handles a batch of one shard, in order, inside tx.
 type Handler func(ctx context.Context, tx pgx.Tx, batch []Row) error
 
-// step handles one batch of one shard; it reports how many feed rows it went past.
+// step handles one batch of one shard; it reports how many feed rows it went past. Shards whose next row must wait for
+// another shard are left for later.
 func (l *Log) step(ctx context.Context, consumer string, handle Handler) (n int, err error) {
 	err = pg.InTx(ctx, l.db, func(tx pgx.Tx) error {
 		n = 0
 		var shard int
-		var after, last int64
-		err := tx.QueryRow(ctx, claimSQL, pg.Args{"consumer": consumer}).Scan(&shard, &after, &last)
-		if pg.NoRows(err) {
-			return nil
+		var after, last, upto int64
+		for waiting := []int16{}; upto == after; waiting = append(waiting, int16(shard)) {
+			err := tx.QueryRow(ctx, claimSQL, pg.Args{"consumer": consumer, "waiting": waiting}).Scan(&shard, &after, &last)
+			if pg.NoRows(err) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("claim feed shard: %w", err)
+			}
+			if upto, err = l.bar(ctx, tx, consumer, shard, after, min(last, after+readBatch)); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("claim feed shard: %w", err)
-		}
-		upto := min(last, after+readBatch)
 		rows, err := tx.Query(ctx, readSQL, pg.Args{"shard": shard, "after": after, "upto": upto})
 		if err != nil {
 			return fmt.Errorf("read feed shard %d: %w", shard, err)
@@ -187,6 +243,64 @@ func (l *Log) Lag(ctx context.Context, consumer string) (int64, error) {
 		return 0, fmt.Errorf("feed lag of %s: %w", consumer, err)
 	}
 	return n, nil
+}
+
+// unreadSQL looks at the next rows of each shard and the newest of the inbox. Members are found by their keys, whatever
+// the planner thinks of the number of rows.
+const unreadSQL = `
+WITH bounds AS (
+    SELECT s.shard, coalesce(c.seq, 0) AS seq, s.last_seq
+    FROM member.feed_shards s
+    LEFT JOIN member.feed_cursors c ON c.shard = s.shard AND c.consumer = @consumer
+), waiting AS (
+    SELECT f.birth, f.key, f.occurred_at
+    FROM bounds b
+    CROSS JOIN LATERAL (
+        SELECT birth, key, occurred_at
+        FROM member.feed
+        WHERE shard = b.shard AND seq > b.seq
+        ORDER BY seq
+        LIMIT @look
+    ) f
+    WHERE b.last_seq > b.seq
+    UNION ALL
+    SELECT birth, key, occurred_at
+    FROM member.feed_inbox
+    WHERE id > (SELECT last_value FROM member.feed_inbox_id_seq) - @recent::bigint
+), whose AS (
+    SELECT DISTINCT b.root
+    FROM waiting w
+    CROSS JOIN LATERAL (SELECT root FROM member.births WHERE birth = w.birth OFFSET 0) b
+    WHERE w.key = ANY (@keys) AND w.occurred_at <= @upto
+)
+SELECT (SELECT sum(seq)::bigint FROM bounds) AS position,
+       (SELECT bool_or(last_seq - seq > @look) FROM bounds) AS behind,
+       ARRAY(
+           SELECT b.birth
+           FROM whose w
+           CROSS JOIN LATERAL (SELECT birth FROM member.births WHERE root = w.root OFFSET 0) b
+       ) AS births`
+
+// Unread is what a consumer has not come to yet.
+type Unread struct {
+	Position int64          // grows whenever the consumer moves
+	Behind   bool           // there is more than Births knows of
+	Births   []member.Birth // of members with unread rows, all births of each
+}
+
+// unreadLook is how many rows of each shard Unread looks at.
+const unreadLook = 5000
+
+// Unread returns the births of members with rows of these keys that have committed, occurred up to the given time, and
+// were not handled by the consumer yet. Only the next some thousand rows are looked at.
+func (l *Log) Unread(ctx context.Context, db pg.DB, consumer string, keys []string, upto time.Time) (Unread, error) {
+	var u Unread
+	err := db.QueryRow(ctx, unreadSQL, pg.Args{"consumer": consumer, "keys": keys, "upto": upto, "look": unreadLook, "recent": recent}).
+		Scan(&u.Position, &u.Behind, &u.Births)
+	if err != nil {
+		return Unread{}, fmt.Errorf("unread rows of %s: %w", consumer, err)
+	}
+	return u, nil
 }
 
 // broadcast wakes this process's followers; woken must be called before looking for rows, so that none is missed.

@@ -62,11 +62,10 @@ const appendSQL = inputCTE + `, fresh AS (
     FROM added
     ORDER BY ord
 ), fed AS (
-    INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(coalesce(b.root, a.birth)) % 8), a.birth, a.key, a.occurred_at, a.activity_id, a.mode
-    FROM added a
-    LEFT JOIN member.births b ON b.birth = a.birth
-    ORDER BY a.ord
+    INSERT INTO member.feed_inbox (birth, key, occurred_at, activity_id, mode)
+    SELECT birth, key, occurred_at, activity_id, mode
+    FROM added
+    ORDER BY ord
 )
 SELECT ord::int
 FROM added`
@@ -196,8 +195,8 @@ const replaceSQL = inputCTE + `, old AS (
     FROM input i
     JOIN rekeyed r USING (ord)
 ), fed AS (
-    INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(coalesce(b.root, f.birth)) % 8), f.birth, f.key, f.occurred_at, f.activity_id, 'backfill'
+    INSERT INTO member.feed_inbox (birth, key, occurred_at, activity_id, mode)
+    SELECT f.birth, f.key, f.occurred_at, f.activity_id, 'backfill'
     FROM (
         SELECT i.birth, i.key, i.occurred_at, r.activity_id
         FROM input i
@@ -209,7 +208,6 @@ const replaceSQL = inputCTE + `, old AS (
         JOIN input i USING (ord)
         WHERE d.birth <> i.birth OR d.key <> i.key
     ) f
-    LEFT JOIN member.births b ON b.birth = f.birth
 )
 SELECT ord::int
 FROM rekeyed`
@@ -275,10 +273,9 @@ WITH gone AS (
     WHERE a.occurred_at = g.occurred_at AND a.id = g.activity_id
     RETURNING a.birth, a.key, a.occurred_at
 ), fed AS (
-    INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-    SELECT abs(hashint8(coalesce(b.root, r.birth)) % 8), r.birth, r.key, r.occurred_at, NULL, 'backfill'
-    FROM removed r
-    LEFT JOIN member.births b ON b.birth = r.birth
+    INSERT INTO member.feed_inbox (birth, key, occurred_at, activity_id, mode)
+    SELECT birth, key, occurred_at, NULL, 'backfill'
+    FROM removed
 )
 SELECT count(*)
 FROM removed`
@@ -299,10 +296,9 @@ func (l *Log) Retract(ctx context.Context, tx pgx.Tx, source string, dedupeKeys 
 }
 
 const touchSQL = `
-INSERT INTO member.feed_inbox (shard, birth, key, occurred_at, activity_id, mode)
-SELECT abs(hashint8(coalesce(b.root, t.birth)) % 8), t.birth, @key, @at, NULL, @mode
-FROM unnest(@births::bigint[]) AS t (birth)
-LEFT JOIN member.births b ON b.birth = t.birth`
+INSERT INTO member.feed_inbox (birth, key, occurred_at, activity_id, mode)
+SELECT birth, @key, @at, NULL, @mode
+FROM unnest(@births::bigint[]) AS t (birth)`
 
 // Touch announces a change of members that is no activity: KeyProfile or KeyIdentity.
 func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key string, mode member.Mode, at time.Time) error {
@@ -324,6 +320,19 @@ func (l *Log) Touch(ctx context.Context, tx pgx.Tx, births []member.Birth, key s
 func (l *Log) QueueTouch(b *pgx.Batch, births []member.Birth, key string, mode member.Mode, at time.Time) {
 	if len(births) > 0 {
 		b.Queue(touchSQL, pg.Args{"births": births, "key": key, "at": at, "mode": string(mode)})
+	}
+}
+
+const movedSQL = `
+INSERT INTO member.feed_moves (birth)
+SELECT birth
+FROM unnest(@births::bigint[]) AS t (birth)`
+
+// QueueMoved notes, in the transaction that changes their roots, births that now belong to another member: from here on
+// their rows go to another shard, and no consumer may take them there before it has read what was numbered earlier.
+func (l *Log) QueueMoved(b *pgx.Batch, births []member.Birth) {
+	if len(births) > 0 {
+		b.Queue(movedSQL, pg.Args{"births": births})
 	}
 }
 

@@ -26,10 +26,16 @@ const (
 	sequencerTTL = 5 * time.Second
 )
 
-// sequenceSQL moves committed rows from the inbox into the feed and numbers them. The caller holds the locks of
-// feed_shards, which make the numbers of a shard commit in order.
+// sequenceSQL moves committed rows from the inbox into the feed and numbers them in the shards of their present roots. The
+// caller holds the locks of feed_shards, which make the numbers of a shard commit in order. All parts of the statement see
+// the same snapshot: where the new root of a birth is visible, its row in feed_moves is too, and is sealed with the last
+// numbers given before.
 const sequenceSQL = `
-WITH moved AS (
+WITH sealed AS (
+    UPDATE member.feed_moves
+    SET sealed = (SELECT array_agg(last_seq ORDER BY shard) FROM member.feed_shards)
+    WHERE sealed IS NULL
+), moved AS (
     DELETE FROM member.feed_inbox
     WHERE id = ANY (ARRAY(
         SELECT id
@@ -38,11 +44,14 @@ WITH moved AS (
         ORDER BY id
         LIMIT @batch))
     RETURNING *
+), placed AS (
+    SELECT m.*, abs(hashint8(coalesce((SELECT b.root FROM member.births b WHERE b.birth = m.birth), m.birth)) % 8) AS shard
+    FROM moved m
 ), numbered AS (
     INSERT INTO member.feed (shard, seq, birth, key, occurred_at, activity_id, mode, recorded_at)
-    SELECT m.shard, s.last_seq + row_number() OVER (PARTITION BY m.shard ORDER BY m.id),
-           m.birth, m.key, m.occurred_at, m.activity_id, m.mode, @now
-    FROM moved m
+    SELECT p.shard, s.last_seq + row_number() OVER (PARTITION BY p.shard ORDER BY p.id),
+           p.birth, p.key, p.occurred_at, p.activity_id, p.mode, @now
+    FROM placed p
     JOIN member.feed_shards s USING (shard)
     RETURNING shard, seq
 ), advanced AS (
@@ -82,6 +91,13 @@ func (l *Log) sequence(ctx context.Context, held *lease.Lease, above int64) (n i
 	}
 	return n, top, nil
 }
+
+// forgetMovesSQL drops moves that every consumer has come past.
+const forgetMovesSQL = `
+DELETE FROM member.feed_moves m
+WHERE m.sealed IS NOT NULL AND NOT EXISTS (
+    SELECT FROM member.feed_cursors c
+    WHERE c.seq < m.sealed[c.shard + 1])`
 
 // RunSequencer numbers the feed until ctx ends. One process of the installation does it at a time; the others wait to
 // take over.
@@ -128,6 +144,9 @@ func (l *Log) sequenceUnder(ctx context.Context, held lease.Lease) error {
 		above := top - recent
 		if now.Sub(swept) > straggler {
 			above, swept = 0, now
+			if _, err := l.db.Exec(ctx, forgetMovesSQL); err != nil {
+				return fmt.Errorf("forget moves: %w", err)
+			}
 		}
 		n, high, err := l.sequence(ctx, &held, above)
 		if err != nil {

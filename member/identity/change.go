@@ -368,6 +368,7 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	}
 	slices.Sort(announce)
 	s.log.QueueTouch(&b, announce, activity.KeyIdentity, c.mode, c.at)
+	s.log.QueueMoved(&b, d.reclustered)
 	if c.probing {
 		b.Queue(probeDone)
 	}

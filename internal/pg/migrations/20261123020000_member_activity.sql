@@ -44,12 +44,11 @@ END $$;
 -- +goose StatementEnd
 
 -- The feed, in two steps. Writers add rows to feed_inbox in the transaction of the fact; the inbox id only keeps the order
--- of one writer. The sequencer moves committed rows into feed and numbers them per shard under the lock of the feed_shards
+-- of one writer. The sequencer moves committed rows into feed, into the shard of the present root, and numbers them under the lock of the feed_shards
 -- rows: a number is visible only after all smaller ones of its shard, and an open transaction elsewhere delays only its own
 -- rows.
 CREATE TABLE member.feed_inbox (
     id          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    shard       smallint    NOT NULL,
     birth       bigint      NOT NULL,
     key         text        NOT NULL,
     occurred_at timestamptz NOT NULL,
@@ -79,6 +78,17 @@ CREATE TABLE member.feed_shards (
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE member.feed_shards IS 'class=reference; last number given per shard';
 INSERT INTO member.feed_shards (shard) SELECT generate_series(0, 7);
+
+-- Births whose root has changed, noted by whoever changes it. sealed holds the last number of each shard (in order of the
+-- shards) when the sequencer first saw the change: rows of the member with greater numbers are read after all those.
+CREATE TABLE member.feed_moves (
+    birth  bigint   NOT NULL,
+    id     bigint   NOT NULL GENERATED ALWAYS AS IDENTITY,
+    sealed bigint[],
+    CONSTRAINT feed_moves_pkey PRIMARY KEY (birth, id)
+);
+CREATE INDEX feed_moves_unsealed ON member.feed_moves (id) WHERE sealed IS NULL;
+COMMENT ON TABLE member.feed_moves IS 'class=by_birth; births on their way between shards, until every consumer has followed';
 
 CREATE TABLE member.feed_cursors (
     consumer text     NOT NULL,

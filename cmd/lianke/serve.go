@@ -112,7 +112,7 @@ func serveWith(ctx context.Context, c console, cfg config.Config, ready func(a *
 
 	var servers []*server
 	if slices.ContainsFunc(cfg.Roles, func(r string) bool { return slices.Contains(publicRoles, r) }) {
-		handler := otelhttp.NewHandler(a.metrics.HTTP(a.log, a.api.Handler()), "http")
+		handler := otelhttp.NewHandler(a.metrics.HTTP(a.log, a.api.Handler(cfg.Roles...)), "http")
 		s, err := listen(ctx, "api", cfg.Addr, handler)
 		if err != nil {
 			return err

@@ -104,6 +104,42 @@ func TestEveryOperationChecksItsRoles(t *testing.T) {
 	}
 }
 
+// A process answers for its roles only: the tracking API and the callbacks can stand in front of the internet without the
+// operations behind them.
+func TestRoutesAreMountedByRole(t *testing.T) {
+	t.Parallel()
+	a := wired(t)
+	routes := map[string][][2]string{
+		"api": {{"GET", "/"}, {"GET", "/docs"}, {"GET", "/openapi.json"}, {"GET", "/api/v1/segments"}, {"POST", "/api/v1/session"}},
+		"ingest": {
+			{"POST", "/v1/track"}, {"OPTIONS", "/v1/batch"}, {"POST", "/callbacks/wechat/oa"}, {"POST", "/callbacks/sms/main/token/reports"},
+			{"GET", "/t/token"}, {"GET", "/o/token"}, {"GET", "/u/token"}, {"POST", "/u/token"},
+		},
+	}
+	const elsewhere = "api.other_role"
+	for owner, list := range routes {
+		for _, roles := range [][]string{{"api"}, {"ingest"}, {"chat"}, {"api", "ingest"}, {"jobs", "ingest"}, config.Roles, nil} {
+			h := a.api.Handler(roles...)
+			for _, route := range list {
+				body := request(t, h, route[0], route[1], "", "").Body.String()
+				if roles == nil || slices.Contains(roles, owner) {
+					require.NotContains(t, body, elsewhere, "%s %s of %v", route[0], route[1], roles)
+					require.NotContains(t, body, "api.not_found", "%s %s of %v", route[0], route[1], roles)
+					continue
+				}
+				require.Contains(t, body, elsewhere, "%s %s of %v", route[0], route[1], roles)
+				require.Contains(t, body, "--roles "+owner, "%s %s of %v", route[0], route[1], roles)
+			}
+		}
+	}
+	// No other address of an operation answers without the role.
+	for _, op := range a.api.Ops() {
+		w := request(t, a.api.Handler("ingest"), op.Method, placeholder.ReplaceAllString(op.Path, "0"), "", "")
+		require.Contains(t, w.Body.String(), elsewhere, op.ID)
+	}
+	require.Contains(t, request(t, a.api.Handler(), "GET", "/nowhere", "", "").Body.String(), "api.not_found")
+}
+
 // scoped are the operations on one member; ID stands for it.
 var scoped = []struct {
 	method, path, body string

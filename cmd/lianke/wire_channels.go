@@ -50,8 +50,8 @@ func (a *app) wireChannels() error {
 		DB: a.db, Clock: a.clock, Log: a.log, Ring: a.ring, Contact: a.contact, Door: a.door, Profile: a.profile,
 		Templates: a.templates, Activity: a.activity, Open: a.openSender,
 	})
-	a.channels.Mount(a.api.Mux())
-	a.mountCallbacks(a.api.Mux())
+	a.channels.Mount(a.api.Door())
+	a.mountCallbacks(a.api.Door())
 	templates.Routes(a.api, a.templates)
 	channels.Routes(a.api, a.channels)
 	a.loop("send", "sender", a.channels.Run)

@@ -31,6 +31,6 @@ func (a *app) wireIngest() {
 		coupon.NewImportKind(coupon.New(a.db, a.clock, ledger.New(), a.activity, rand.Reader), a.graph),
 	)
 	writer := tracking.NewWriter(a.db, a.clock, a.door, a.activity)
-	a.api.Mux().Handle("/v1/", tracking.NewHandler(a.auth, writer))
+	a.api.Door().Handle("/v1/", tracking.NewHandler(a.auth, writer))
 	a.jobs.Every("tracking.forget", 24*time.Hour, writer.Forget)
 }

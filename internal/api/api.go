@@ -45,7 +45,8 @@ type Authenticator interface {
 
 // API is the set of operations on one mux.
 type API struct {
-	mux  *http.ServeMux
+	mux  *http.ServeMux // the role api: operations and pages
+	door *http.ServeMux // the role ingest: what other systems and members' links call
 	huma huma.API
 	log  *slog.Logger
 	auth Authenticator
@@ -74,7 +75,7 @@ func New(version string, authn Authenticator, log *slog.Logger) *API {
 	cfg.DocsPath, cfg.SchemasPath, cfg.OpenAPIPath = "", "", "/openapi"
 	strict := huma.Format{Marshal: marshal, Unmarshal: unmarshalStrict}
 	cfg.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
-	a := &API{mux: mux, log: log, auth: authn}
+	a := &API{mux: mux, door: http.NewServeMux(), log: log, auth: authn}
 	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
 		return schemaName(t, hint, a.module)
 	})
@@ -83,12 +84,11 @@ func New(version string, authn Authenticator, log *slog.Logger) *API {
 		"key":     {Type: "http", Scheme: "bearer"},
 	}
 	a.huma = humago.New(mux, cfg)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errNotFound) })
 	return a
 }
 
-// Mux is where plain handlers (tracking API, provider callbacks, pages) are mounted.
-func (a *API) Mux() *http.ServeMux { return a.mux }
+// Door is where the plain handlers of the role ingest are mounted: tracking API, provider callbacks, links in messages.
+func (a *API) Door() *http.ServeMux { return a.door }
 
 // Ops returns the registered operations, for the route tests.
 func (a *API) Ops() []Op { return append([]Op(nil), a.ops...) }
@@ -107,12 +107,34 @@ func (a *API) OpenAPI() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Handler returns the mux behind protection against cross-origin requests from browsers.
-func (a *API) Handler() http.Handler {
+// Handler answers for a process with these roles, all of them if none is named: api the operations and pages, ingest what
+// is mounted at the Door. What belongs to another role is not found here. Browsers of other origins are refused.
+func (a *API) Handler(roles ...string) http.Handler {
+	has := func(role string) bool { return len(roles) == 0 || slices.Contains(roles, role) }
 	guard := http.NewCrossOriginProtection()
 	guard.AddInsecureBypassPattern("/v1/") // tracking: pages of any origin send to it, with a key and without cookies
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, errRejected) }))
-	return guard.Handler(a.mux)
+	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var elsewhere string
+		for _, part := range []struct {
+			role string
+			mux  *http.ServeMux
+		}{{"ingest", a.door}, {"api", a.mux}} {
+			switch _, pattern := part.mux.Handler(r); {
+			case pattern == "":
+			case has(part.role):
+				part.mux.ServeHTTP(w, r)
+				return
+			default:
+				elsewhere = part.role
+			}
+		}
+		if elsewhere != "" {
+			WriteProblem(w, errOtherRole.With("role", elsewhere))
+			return
+		}
+		WriteProblem(w, errNotFound)
+	}))
 }
 
 // Add registers an operation. It panics on a mistake in the declaration, at start-up.

@@ -98,6 +98,8 @@ var (
 				WithHint("请将 Accept 设为 application/json", "ask for application/json in Accept")
 	errNotFound = fault.New(fault.NotFound, "api.not_found", "没有这个地址", "there is nothing at this address").
 			WithHint("可用地址见 /docs", "/docs lists the addresses")
+	errOtherRole = fault.New(fault.NotFound, "api.other_role", "此地址由角色 {role} 的进程提供", "processes with the role {role} answer at this address").
+			WithHint("请将该地址转发到以 --roles {role} 运行的进程", "send it to a process that runs with --roles {role}")
 	errRejected = fault.New(fault.Forbidden, "api.cross_origin", "拒绝跨站请求", "cross-origin requests are refused").
 			WithHint("请在 lianke 自己的页面上操作,或用 API 密钥从服务器调用", "act on a page of this address, or call from a server with an API key")
 )

@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -14,6 +17,8 @@ import (
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/crypt"
 	"github.com/lianke/lianke/internal/pg"
+	"github.com/lianke/lianke/member"
+	"github.com/lianke/lianke/member/activity"
 	"github.com/lianke/lianke/member/capture"
 	"github.com/lianke/lianke/member/identity"
 )
@@ -179,6 +184,65 @@ func TestMembersAreFoundMaskedAndWithinScope(t *testing.T) {
 	store.get("/members/"+b.ids["p3"]+"/identity").fails(404, "member.unknown")
 	store.get("/members/no-number/identity").fails(404, "member.unknown")
 	store.get("/members/999999999/identity").fails(404, "member.unknown")
+}
+
+func TestTimelineOfAMember(t *testing.T) {
+	t.Parallel()
+	b := openBrand(t)
+	agent, store := b.key(auth.RoleAgent, ""), b.key(auth.RoleManager, "S1")
+	one, two := b.ids["p1"], b.ids["p2"]
+	agent.post("/members/"+one+"/merge", `{"other":"`+two+`","reason":"same person"}`).ok()
+
+	// Six facts of two births, two of them in the same instant.
+	start := b.clock.Now().Add(-24 * time.Hour).Truncate(time.Second)
+	require.NoError(t, pg.InTx(t.Context(), b.db, func(tx pgx.Tx) error {
+		var items []activity.Activity
+		for i := range 6 {
+			birth, err := strconv.ParseInt([]string{one, two}[i%2], 10, 64)
+			if err != nil {
+				return err
+			}
+			items = append(items, activity.Activity{
+				Birth: member.Birth(birth), Key: []string{"order_paid", "试用反馈", "product_viewed"}[i%3], OccurredAt: start.Add(time.Duration(i/2) * time.Minute),
+				Mode: member.ModeLive, Source: "pos", DedupeKey: strconv.Itoa(i),
+				Props: map[string]any{
+					"n": i, "order_no": "13800138000", "note": "call 138 0013 8001 or wang@example.com", "deep": []any{map[string]any{"tel": 13800138002}},
+				},
+			})
+		}
+		_, err := b.activity.Append(t.Context(), tx, items)
+		return err
+	}))
+
+	var seen []string
+	path := "/members/" + two + "/timeline?key=order_paid,试用反馈,product_viewed&limit=4"
+	for cursor := ""; ; {
+		page := agent.get(path + "&cursor=" + cursor).ok()
+		for _, clear := range []string{"13800138001", "138 0013 8001", "13800138002", "wang@example.com"} {
+			require.NotContains(t, page.text, clear)
+		}
+		for _, item := range page.items() {
+			props := item.(map[string]any)["props"].(map[string]any)
+			seen = append(seen, fmt.Sprint(props["n"]))
+			masked := props["order_no"] != "13800138000"
+			require.Equal(t, item.(map[string]any)["key"] != "order_paid", masked, "the house's own properties stay as they are")
+		}
+		if cursor = page.at("next_cursor").(string); cursor == "" {
+			break
+		}
+	}
+	require.Len(t, seen, 6)
+	require.ElementsMatch(t, []string{"5", "4"}, seen[:2], "newest first")
+	require.ElementsMatch(t, []string{"1", "0"}, seen[4:], "of all births of the member, each once")
+
+	paid := agent.get("/members/" + one + "/timeline?key=order_paid").ok()
+	require.Len(t, paid.items(), 2)
+	require.Empty(t, agent.get("/members/"+one+"/timeline?key=never_happened").ok().items())
+	require.NotEmpty(t, store.get("/members/"+one+"/timeline").ok().items(), "a member of the store")
+	store.get("/members/"+b.ids["p3"]+"/timeline").fails(404, "member.unknown")
+	agent.get("/members/"+one+"/timeline?cursor=nonsense").fails(422, "activity.cursor")
+	agent.get("/members/no-number/timeline").fails(404, "member.unknown")
+	b.key(auth.RoleFinance, "").get("/members/"+one+"/timeline").fails(403, "auth.forbidden")
 }
 
 func TestMergeAndSplitThroughTheAPI(t *testing.T) {

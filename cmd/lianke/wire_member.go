@@ -39,6 +39,7 @@ func (a *app) wireMembers() error {
 	a.secrets = member.NewSecrets(a.ring, a.auditReveal)
 	a.finder = identity.NewFinder(a.graph, a.secrets)
 	identity.Routes(a.api, a.graph, a.finder, a.secrets, a.auth.Audit)
+	activity.Routes(a.api, a.activity)
 	a.door = capture.New(a.graph, a.secrets, a.activity, a.clock)
 	a.loop("jobs", "feed sequencer", a.activity.RunSequencer)
 	return nil

@@ -93,7 +93,7 @@ func TestReplayChangesNothingAndRevisionReplaces(t *testing.T) {
 	for _, r := range rows {
 		require.Equal(t, member.ModeBackfill, r.Mode)
 	}
-	entries, err := b.log.Timeline(b.ctx, b.db, []member.Birth{1, 2}, activity.Cursor{}, 10)
+	entries, err := b.log.Timeline(b.ctx, b.db, []member.Birth{1, 2}, activity.TimelineQuery{Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
 	require.JSONEq(t, `{"sku":"22699","price_fen":12750}`, string(entries[1].Props))

@@ -31,21 +31,30 @@ type Cursor struct {
 	ID         int64
 }
 
+// TimelineQuery is a page of a timeline.
+type TimelineQuery struct {
+	Before Cursor   // the zero cursor begins with the newest
+	Keys   []string // only these; empty: all
+	Limit  int
+}
+
 const timelineSQL = `
 SELECT id, birth, key, occurred_at, recorded_at, mode, touchpoint, source, props
 FROM member.activities
-WHERE birth = ANY (@births) AND (occurred_at, id) < (@before_at, @before_id)
+WHERE birth = ANY (@births) AND (occurred_at, id) < (@before_at, @before_id) AND (key = ANY (@keys) OR cardinality(@keys::text[]) = 0)
 ORDER BY occurred_at DESC, id DESC
 LIMIT @limit`
 
-// Timeline returns up to limit activities of a cluster's births, newest first, older than the cursor; the zero cursor
-// begins with the newest.
-func (l *Log) Timeline(ctx context.Context, db pg.DB, births []member.Birth, before Cursor, limit int) ([]Entry, error) {
-	if before.OccurredAt.IsZero() {
-		before.OccurredAt = time.Date(2201, 1, 1, 0, 0, 0, 0, time.UTC)
+// Timeline returns activities of a cluster's births, newest first.
+func (l *Log) Timeline(ctx context.Context, db pg.DB, births []member.Birth, q TimelineQuery) ([]Entry, error) {
+	if q.Before.OccurredAt.IsZero() {
+		q.Before.OccurredAt = time.Date(2201, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	if q.Keys == nil {
+		q.Keys = []string{}
 	}
 	rows, err := db.Query(ctx, timelineSQL, pg.Args{
-		"births": births, "before_at": before.OccurredAt, "before_id": before.ID, "limit": limit,
+		"births": births, "before_at": q.Before.OccurredAt, "before_id": q.Before.ID, "keys": q.Keys, "limit": q.Limit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read timeline: %w", err)

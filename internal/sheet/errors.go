@@ -6,6 +6,8 @@ import "github.com/lianke/lianke/internal/fault"
 var (
 	ErrEmpty = fault.New(fault.Invalid, "sheet.empty", "文件 {file} 没有表头", "file {file} has no header row").
 			WithHint("第一行应为列名", "the first row must name the columns")
+	ErrFile = fault.New(fault.NotFound, "sheet.file", "无法打开文件 {file}", "the file {file} cannot be opened").
+		WithHint("请检查路径与读取权限", "check the path and whether you may read it")
 	ErrHeader = fault.New(fault.Invalid, "sheet.header", "文件 {file} 的表头无法读取", "the header row of {file} cannot be read").
 			WithHint("请另存为 UTF-8 编码的 CSV 或 XLSX", "save it as CSV in UTF-8 or as XLSX")
 	ErrColumnTwice = fault.New(fault.Invalid, "sheet.column_twice", "列 {column} 出现了两次", "column {column} appears twice").

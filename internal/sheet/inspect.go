@@ -55,7 +55,7 @@ func Inspect(path string) (Info, error) {
 	info := Info{Path: path, Format: FormatCSV, Encoding: EncodingUTF8, comma: ','}
 	f, err := os.Open(path)
 	if err != nil {
-		return info, fmt.Errorf("inspect %s: %w", filepath.Base(path), err)
+		return info, ErrFile.With("file", filepath.Base(path)).Because(err)
 	}
 	defer f.Close()
 	hash := sha256.New()

@@ -118,7 +118,17 @@ func (*ImportMembers) Parse(f *importer.Fields) (string, any) {
 		}
 	}
 	for name, v := range f.Family("attr.") {
-		r.Attrs["attr."+name] = v
+		if r.Attrs["attr."+name] = v; len("attr."+name) > 64 {
+			f.Reject("attr."+name, "name", fault.Text{ZH: "属性名过长", EN: "the name of the attribute is too long"},
+				fault.Text{ZH: "列名连同 attr. 最多 64 字节,一个汉字占 3 字节", EN: "the column may have 64 bytes with attr., a Chinese character has 3"})
+		}
+	}
+	for _, tag := range r.Tags {
+		if len(tag) > 192 {
+			f.Reject("tags", "too_long", fault.Text{ZH: "标签过长", EN: "a tag is too long"},
+				fault.Text{ZH: "每个标签最多 64 个字,以 | 分隔", EN: "a tag may have 64 characters; separate tags with |"})
+			break
+		}
 	}
 	r.Consents = consents(f)
 	return r.Source + "\x00" + r.SourceID, r
@@ -154,6 +164,12 @@ func consents(f *importer.Fields) []capture.Consent {
 			var good bool
 			c.At, good = importer.ParseTime(when)
 			ok = ok && good
+		}
+		if !slices.Contains(member.Channels, channel) {
+			known := strings.Join(member.Channels, ", ")
+			f.Reject("consent."+channel, "channel", fault.Text{ZH: "没有渠道 " + channel, EN: "there is no channel " + channel},
+				fault.Text{ZH: "请更正列名,可用渠道:" + known, EN: "correct the name of the column; channels: " + known})
+			continue
 		}
 		if !ok {
 			f.Reject("consent."+channel, "value", fault.Text{ZH: "不是可识别的授权状态", EN: "is not a consent"},

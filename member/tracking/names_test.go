@@ -3,11 +3,31 @@ package tracking
 import (
 	"encoding/json"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/lianke/lianke/internal/importer"
 )
+
+// What the profile would refuse is refused with its column, so that one cell does not stop a file.
+func TestARecordThatNoProfileTakesIsRejectedByColumn(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("长", 65)
+	f := importer.NewFields(map[string]string{
+		"source": "pos", "source_id": "1", "tags": "vip|" + long, "consent.smss": "granted", "consent.sms": "granted", "attr." + long: "x",
+	})
+	NewImportMembers(nil, nil).Parse(f)
+	var paths []string
+	for _, p := range f.Problems() {
+		paths = append(paths, p.Path)
+		require.NotEmpty(t, p.Hint.ZH)
+		require.NotEmpty(t, p.Hint.EN)
+	}
+	require.ElementsMatch(t, []string{"tags", "consent.smss", "attr." + long}, paths)
+}
 
 func TestYuanIsExactToTheFen(t *testing.T) {
 	t.Parallel()

@@ -117,7 +117,16 @@ func parameter(d *huma.ErrorDetail) fault.Field {
 			Hint: fault.Text{ZH: "请改正字段名或删除该字段,可用字段见 /docs", EN: "correct its name or remove it; /docs lists the fields"},
 		}
 	}
-	return fault.Field{Path: d.Location, Code: "api.parameter", Text: fault.Text{ZH: "参数无效:" + d.Message, EN: d.Message}}
+	return fault.Field{
+		Path: d.Location, Code: "api.parameter", Text: fault.Text{ZH: "参数无效:" + d.Message, EN: d.Message}, Hint: parameterHint(d.Location),
+	}
+}
+
+func parameterHint(at string) fault.Text {
+	if at == "body" {
+		return fault.Text{ZH: "请检查 JSON 的括号、引号与逗号,格式见 /docs", EN: "check brackets, quotation marks and commas of the JSON; /docs shows the form"}
+	}
+	return fault.Text{ZH: "请按 /docs 中的类型与范围填写", EN: "give it the type and range that /docs shows"}
 }
 
 // fromHuma translates huma's own errors (unreadable body, bad parameter) into problems.
@@ -137,7 +146,7 @@ func fromHuma(code int, msg string, errs ...error) huma.StatusError {
 		if errors.As(err, &d) {
 			fields = append(fields, parameter(d))
 		} else if err != nil {
-			fields = append(fields, fault.Field{Path: "body", Code: "api.body", Text: fault.Text{ZH: "内容无效", EN: err.Error()}})
+			fields = append(fields, fault.Field{Path: "body", Code: "api.body", Text: fault.Text{ZH: "内容无效", EN: err.Error()}, Hint: parameterHint("body")})
 		}
 	}
 	return NewProblem(f.WithFields(fields...))

@@ -230,32 +230,41 @@ func isHTTP(s string) bool {
 	return strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://")
 }
 
+// rewriteHTML leaves alone what f returns unchanged, byte for byte.
 func rewriteHTML(s string, f func(string) string) string {
 	const attr = `href="`
 	var out strings.Builder
-	for {
-		i := strings.Index(s, attr)
+	written := 0 // s up to here is in out
+	for at := 0; ; {
+		i := strings.Index(s[at:], attr)
 		if i < 0 {
 			break
 		}
-		start := i + len(attr)
+		start := at + i + len(attr)
 		n := strings.IndexByte(s[start:], '"')
 		if n < 0 {
 			break
 		}
-		address := strings.TrimSpace(html.UnescapeString(s[start : start+n]))
-		out.WriteString(s[:start])
-		if isHTTP(address) {
-			out.WriteString(html.EscapeString(f(address)))
-		} else {
-			out.WriteString(s[start : start+n])
+		at = start + n
+		address := strings.TrimSpace(html.UnescapeString(s[start:at]))
+		if !isHTTP(address) {
+			continue
 		}
-		s = s[start+n:]
+		changed := f(address)
+		if changed == address {
+			continue
+		}
+		if out.Len() == 0 {
+			out.Grow(len(s) + 256)
+		}
+		out.WriteString(s[written:start])
+		out.WriteString(html.EscapeString(changed))
+		written = at
 	}
-	if out.Len() == 0 {
+	if written == 0 {
 		return s
 	}
-	out.WriteString(s)
+	out.WriteString(s[written:])
 	return out.String()
 }
 

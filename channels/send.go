@@ -111,14 +111,19 @@ func fill(out []outcome, r Result) []outcome {
 	return out
 }
 
+type programKey struct {
+	template string
+	version  int
+}
+
 // render fills in templates and addresses for a batch. A message whose data does not fit gets its result here.
 func (s *Service) render(ctx context.Context, b batch, out []outcome) ([]Outgoing, error) {
-	programs := map[string]*templates.Program{}
+	programs := map[programKey]*templates.Program{}
 	fields := map[string]bool{}
 	var owners []member.Birth
 	var addressed []member.Birth
 	for _, o := range out {
-		key := fmt.Sprintf("%s@%d", o.Template, o.TemplateVersion)
+		key := programKey{o.Template, o.TemplateVersion}
 		if _, ok := programs[key]; !ok {
 			p, err := s.templates.Program(ctx, s.db, o.Template, o.TemplateVersion)
 			if err != nil && fault.KindOf(err) == fault.Internal {
@@ -149,7 +154,7 @@ func (s *Service) render(ctx context.Context, b batch, out []outcome) ([]Outgoin
 	for i := range out {
 		o := &out[i]
 		to, ok := addresses[o.address]
-		program := programs[fmt.Sprintf("%s@%d", o.Template, o.TemplateVersion)]
+		program := programs[programKey{o.Template, o.TemplateVersion}]
 		switch {
 		case program == nil:
 			o.Result = Result{Outcome: OutcomeRejected, Reason: ReasonNoTemplate}

@@ -95,7 +95,7 @@ func BenchmarkSend(b *testing.B) {
 
 func plainMail(b *testing.B) []byte {
 	bun := setup(b)
-	m, err := bun.sender.compose(message("x@mail.test"), bun.Now())
+	m, err := bun.sender.composer().compose(message("x@mail.test"), bun.Now())
 	require.NoError(b, err)
 	return m.raw
 }

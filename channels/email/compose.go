@@ -3,10 +3,13 @@ package email
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
+	"maps"
 	"net/mail"
 	"net/url"
 	"slices"
@@ -14,7 +17,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-msgauth/dkim"
-	gomail "github.com/wneessen/go-mail"
 
 	"github.com/lianke/lianke/channels"
 )
@@ -30,10 +32,14 @@ type composed struct {
 // keyMAC is short: it only keeps strangers from reporting on messages they did not get.
 const keyMAC = 5
 
-func (c Config) mac(key string) string {
-	h := hmac.New(sha256.New, []byte(c.Secret))
+func (c Config) mac(key string) string { return macOf(hmac.New(sha256.New, []byte(c.Secret)), key) }
+
+// macOf signs a key with a state that can be used again.
+func macOf(h hash.Hash, key string) string {
+	h.Reset()
 	h.Write([]byte(key))
-	return hex.EncodeToString(h.Sum(nil)[:keyMAC])
+	var sum [sha256.Size]byte
+	return hex.EncodeToString(h.Sum(sum[:0])[:keyMAC])
 }
 
 // returnAddress is where reports about the message of a send key go.
@@ -86,59 +92,73 @@ func loopback(u *url.URL) bool {
 	return u.Scheme == "http" && slices.Contains([]string{"127.0.0.1", "localhost", "::1"}, u.Hostname())
 }
 
+// composer makes the mails of one connection. Its buffers are used again: a mail is good until the one after the next is
+// made, since a connection holds two at most.
+type composer struct {
+	sender  *Sender
+	mac     hash.Hash
+	buffers [2][]byte
+	turn    int
+}
+
+func (s *Sender) composer() *composer {
+	return &composer{sender: s, mac: hmac.New(sha256.New, []byte(s.cfg.Secret))}
+}
+
 // compose builds the message. Its date is when it leaves.
-func (s *Sender) compose(m channels.Outgoing, now time.Time) (composed, error) {
-	if err := Check(m.To, m.Content); err != nil {
+func (k *composer) compose(m channels.Outgoing, now time.Time) (composed, error) {
+	s, c := k.sender, &m.Content
+	if err := Check(m.To, *c); err != nil {
 		return composed{}, err
 	}
 	if !safeKey(m.SendKey) {
 		return composed{}, ErrConfig.With("account", s.cfg.Account, "what", "send key")
 	}
-	out := composed{from: s.cfg.returnAddress("bounce", m.SendKey), to: m.To, id: m.SendKey + "@" + s.cfg.Domain}
-	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
-	msg.FromMailAddress(s.from)
-	msg.ToMailAddress(&mail.Address{Address: m.To})
-	if s.cfg.ReplyTo != "" {
-		if err := msg.ReplyTo(s.cfg.ReplyTo); err != nil {
-			return composed{}, fmt.Errorf("compose mail: %w", err)
+	tail := "+" + m.SendKey + "." + macOf(k.mac, m.SendKey) + "@" + s.cfg.Domain
+	out := composed{from: "bounce" + tail, to: m.To, id: m.SendKey + "@" + s.cfg.Domain}
+
+	b := append(k.buffers[k.turn][:0], s.head...)
+	b = append(append(append(b, "To: <"...), m.To...), ">\r\n"...)
+	b = appendHeader(b, "Subject", c.Subject)
+	b = append(now.AppendFormat(append(b, "Date: "...), time.RFC1123Z), "\r\nMessage-ID: <"...)
+	b = append(append(append(b, out.id...), ">\r\nX-Send-Key: "...), m.SendKey...)
+	b = append(b, "\r\n"...)
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		value := c.Headers[name]
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) || strings.ContainsAny(value, "\r\n") {
+			return composed{}, fmt.Errorf("compose mail: header %q", name)
 		}
+		b = appendHeader(b, name, value)
 	}
-	msg.Subject(m.Content.Subject)
-	msg.SetDateWithValue(now)
-	msg.SetMessageIDWithValue(out.id)
-	msg.SetGenHeader("X-Send-Key", m.SendKey)
-	for k, v := range m.Content.Headers {
-		if strings.ContainsAny(k+v, "\r\n:") && !strings.Contains(v, ":") || strings.ContainsAny(v, "\r\n") || strings.ContainsAny(k, "\r\n: ") {
-			return composed{}, fmt.Errorf("compose mail: header %q", k)
+	if c.Unsubscribe != "" {
+		if strings.ContainsFunc(c.Unsubscribe, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
+			return composed{}, ErrUnsubscribe
 		}
-		msg.SetGenHeader(gomail.Header(k), v)
+		b = append(append(append(b, "List-Unsubscribe: <"...), c.Unsubscribe...), ">,\r\n <mailto:unsubscribe"...)
+		b = append(append(b, tail...), ">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"...)
 	}
-	if m.Content.Unsubscribe != "" {
-		msg.SetGenHeaderPreformatted("List-Unsubscribe", "<"+m.Content.Unsubscribe+">,\r\n <mailto:"+s.cfg.returnAddress("unsubscribe", m.SendKey)+">")
-		msg.SetGenHeader("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
-	}
+	b = append(b, "MIME-Version: 1.0\r\n"...)
 	switch {
-	case m.Content.HTML == "":
-		msg.SetBodyString(gomail.TypeTextPlain, m.Content.Text)
-	case m.Content.Text == "":
-		msg.SetBodyString(gomail.TypeTextHTML, m.Content.HTML)
+	case c.HTML == "":
+		b = appendText(b, "text/plain", c.Text)
+	case c.Text == "":
+		b = appendText(b, "text/html", c.HTML)
 	default:
-		msg.SetBodyString(gomail.TypeTextPlain, m.Content.Text)
-		msg.AddAlternativeString(gomail.TypeTextHTML, m.Content.HTML)
+		boundary := "=_" + rand.Text()
+		b = append(append(append(b, "Content-Type: multipart/alternative;\r\n boundary=\""...), boundary...), "\"\r\n"...)
+		b = appendText(append(append(append(b, "\r\n--"...), boundary...), "\r\n"...), "text/plain", c.Text)
+		b = appendText(append(append(append(b, "\r\n--"...), boundary...), "\r\n"...), "text/html", c.HTML)
+		b = append(append(append(b, "\r\n--"...), boundary...), "--\r\n"...)
 	}
-	var b bytes.Buffer
-	if _, err := msg.WriteTo(&b); err != nil {
-		return composed{}, fmt.Errorf("compose mail: %w", err)
-	}
-	raw := b.Bytes()
 	if s.dkim != nil {
-		signature, err := s.signature(raw)
+		signature, err := s.signature(b)
 		if err != nil {
 			return composed{}, err
 		}
-		raw = append([]byte(signature), raw...)
+		b = append([]byte(signature), b...)
 	}
-	out.raw = stuff(raw)
+	out.raw = stuff(b)
+	k.buffers[k.turn], k.turn = out.raw, 1-k.turn
 	return out, nil
 }
 
@@ -167,7 +187,9 @@ func stuff(raw []byte) []byte {
 	if bytes.HasPrefix(raw, []byte(".")) {
 		raw = append([]byte("."), raw...)
 	}
-	raw = bytes.ReplaceAll(raw, []byte("\n."), []byte("\n.."))
+	if bytes.Contains(raw, []byte("\n.")) {
+		raw = bytes.ReplaceAll(raw, []byte("\n."), []byte("\n.."))
+	}
 	if !bytes.HasSuffix(raw, []byte("\r\n")) {
 		raw = append(raw, "\r\n"...)
 	}

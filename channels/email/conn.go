@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,10 +16,14 @@ import (
 	"github.com/lianke/lianke/channels"
 )
 
+// outBuffer holds most mails whole.
+const outBuffer = 16 << 10
+
 // conn is one SMTP session after TLS and AUTH.
 type conn struct {
 	client     *smtp.Client
 	text       *textproto.Conn
+	out        *bufio.Writer // in front of text's own, so that a mail and the next envelope leave in one packet
 	pipelining bool
 	eightBit   bool
 	rested     time.Time
@@ -30,7 +35,7 @@ type conn struct {
 }
 
 func newConn(client *smtp.Client) *conn {
-	c := &conn{client: client, text: client.Text}
+	c := &conn{client: client, text: client.Text, out: bufio.NewWriterSize(client.Text.W, outBuffer)}
 	c.pipelining, _ = client.Extension("PIPELINING")
 	c.eightBit, _ = client.Extension("8BITMIME")
 	return c
@@ -76,20 +81,23 @@ func (c *conn) step() {
 // content writes the message and its end.
 func (c *conn) content(m composed) {
 	if c.err == nil {
-		_, c.err = c.text.W.Write(m.raw)
+		_, c.err = c.out.Write(m.raw)
 	}
 	c.write(".\r\n")
 }
 
 func (c *conn) write(s string) {
 	if c.err == nil {
-		_, c.err = c.text.W.WriteString(s)
+		_, c.err = c.out.WriteString(s)
 	}
 }
 
 func (c *conn) flush() error {
 	if c.err == nil {
 		c.err = c.client.UpdateDeadline(stepTimeout)
+	}
+	if c.err == nil {
+		c.err = c.out.Flush()
 	}
 	if c.err == nil {
 		c.err = c.text.W.Flush()

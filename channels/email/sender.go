@@ -50,7 +50,7 @@ func (c Config) LogValue() slog.Value {
 // Sender sends through one account. It is a channels.Sender.
 type Sender struct {
 	cfg    Config
-	from   *mail.Address
+	head   []byte // the headers that all mails share
 	dkim   *dkim.SignOptions
 	client *gomail.Client
 	clock  clock.Clock
@@ -78,9 +78,17 @@ func New(cfg Config, network *provider.Network, c clock.Clock) (*Sender, error) 
 		cfg.Conns = defaultConns
 	}
 	s := &Sender{cfg: cfg, clock: c, idle: make(chan *conn, cfg.Conns)}
-	var err error
-	if s.from, err = mail.ParseAddress(cfg.From); err != nil {
+	from, err := mail.ParseAddress(cfg.From)
+	if err != nil {
 		return nil, wrong("from")
+	}
+	s.head = append(append(append(s.head, "From: "...), from.String()...), "\r\n"...)
+	if cfg.ReplyTo != "" {
+		to, err := mail.ParseAddress(cfg.ReplyTo)
+		if err != nil {
+			return nil, wrong("reply_to")
+		}
+		s.head = append(append(append(s.head, "Reply-To: "...), to.String()...), "\r\n"...)
 	}
 	if cfg.DKIM.Key != "" {
 		key, err := parseKey(cfg.DKIM.Key)
@@ -190,7 +198,7 @@ type item struct {
 }
 
 // take composes the next message; those that cannot be composed are settled here.
-func (w *work) take(ctx context.Context) *item {
+func (w *work) take(ctx context.Context, k *composer) *item {
 	for {
 		i := int(w.next.Add(1)) - 1
 		if i >= len(w.batch) {
@@ -200,7 +208,7 @@ func (w *work) take(ctx context.Context) *item {
 			w.results[i] = channels.Result{Outcome: channels.OutcomeRetry, Reason: channels.ReasonCanceled}
 			continue
 		}
-		m, err := w.sender.compose(w.batch[i], w.sender.clock.Now())
+		m, err := k.compose(w.batch[i], w.sender.clock.Now())
 		if err != nil {
 			w.results[i] = channels.Result{Outcome: channels.OutcomeRejected, Reason: channels.ReasonInput, Text: err.Error()}
 			continue
@@ -212,24 +220,25 @@ func (w *work) take(ctx context.Context) *item {
 // run drives one connection through the batch.
 func (w *work) run(ctx context.Context) {
 	var c *conn
-	pending := w.take(ctx)
+	k := w.sender.composer()
+	pending := w.take(ctx, k)
 	for pending != nil {
 		if c == nil {
 			var err error
 			if c, err = w.sender.connect(ctx); err != nil {
 				w.results[pending.index] = dialResult(err)
-				pending = w.take(ctx)
+				pending = w.take(ctx, k)
 				continue
 			}
 		}
 		var broken error
-		pending, broken = w.stream(ctx, c, pending)
+		pending, broken = w.stream(ctx, c, k, pending)
 		if broken != nil {
 			c.close()
 			c = nil
 			if pending != nil && pending.again {
 				w.results[pending.index] = channels.Result{Outcome: channels.OutcomeRetry, Reason: channels.ReasonNetwork, RetryAfter: 30 * time.Second, Text: "the connection broke"}
-				pending = w.take(ctx)
+				pending = w.take(ctx, k)
 			} else if pending != nil {
 				pending.again = true
 			}
@@ -242,7 +251,7 @@ func (w *work) run(ctx context.Context) {
 
 // stream sends messages over a connection until the batch or the connection ends. It returns the message whose envelope
 // was lost with the connection: nothing of its content left, so it can be sent again.
-func (w *work) stream(ctx context.Context, c *conn, current *item) (*item, error) {
+func (w *work) stream(ctx context.Context, c *conn, k *composer, current *item) (*item, error) {
 	if err := c.envelope(current.mail); err != nil {
 		return current, err
 	}
@@ -254,11 +263,11 @@ func (w *work) stream(ctx context.Context, c *conn, current *item) (*item, error
 		if refused != nil && refused.code == 421 { // the relay ends the session; the message was not taken
 			if current.again {
 				w.results[current.index] = refused.result(current.mail.id)
-				return w.take(ctx), refused
+				return w.take(ctx, k), refused
 			}
 			return current, refused
 		}
-		next := w.take(ctx)
+		next := w.take(ctx, k)
 		if refused != nil {
 			w.results[current.index] = refused.result(current.mail.id)
 		} else {

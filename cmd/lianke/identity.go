@@ -26,14 +26,14 @@ import (
 func identityCommand() command {
 	return command{
 		name:  "identity",
-		args:  "show|explain|merge|split|find|export|audit …",
-		about: "the graph of who is one person: show ID · explain ID ID · merge ID ID · split BIRTH… · find TEXT · export DIR · audit",
+		args:  "show|explain|merge|split|release|find|export|audit …",
+		about: "the graph of who is one person: show ID · explain ID ID · merge ID ID · split BIRTH… · release BIRTH · find TEXT · export DIR · audit",
 		run:   identityMain,
 	}
 }
 
-var errBirth = fault.New(fault.Invalid, "identity.argument", "{value} 不是编号,也不是 命名空间[:作用域]=值", "{value} is neither a number nor NAMESPACE[:SCOPE]=VALUE").
-	WithHint("例: 42 · phone=13812345678 · source:pos=A17", "for example 42, phone=13812345678 or source:pos=A17")
+var errBirth = fault.New(fault.Invalid, "identity.argument", "{value} 不是编号,也不是 来源:编号 或 命名空间[:作用域]=值", "{value} is neither a number nor SOURCE:ID nor NAMESPACE[:SCOPE]=VALUE").
+	WithHint("例: 42 · pos:A17 · phone=13812345678", "for example 42, pos:A17 or phone=13812345678")
 
 // identityFlags are the flags of all verbs.
 type identityFlags struct {
@@ -45,13 +45,13 @@ type identityFlags struct {
 func identityMain(ctx context.Context, c console, args []string) error {
 	fs := newFlags(c, identityCommand())
 	f := identityFlags{common: commonFlags(fs)}
-	fs.StringVar(&f.reason, "reason", "", "why (merge, split): kept with the evidence and in the audit log")
-	fs.BoolVar(&f.preview, "preview", false, "only say what would happen (merge, split)")
+	fs.StringVar(&f.reason, "reason", "", "why (merge, split, release): kept with the evidence and in the audit log")
+	fs.BoolVar(&f.preview, "preview", false, "only say what would happen (merge, split, release)")
 	words, err := parseMixed(fs, args)
 	if err != nil {
 		return err
 	}
-	want := map[string]int{"show": 1, "explain": 2, "merge": 2, "split": 1, "find": 1, "export": 1, "audit": 0}
+	want := map[string]int{"show": 1, "explain": 2, "merge": 2, "split": 1, "release": 1, "find": 1, "export": 1, "audit": 0}
 	if len(words) == 0 || len(words)-1 < want[words[0]] {
 		fs.Usage()
 		return errUsage
@@ -82,16 +82,19 @@ func identityMain(ctx context.Context, c console, args []string) error {
 	}
 }
 
-// resolveBirth reads a birth, a member id, or NAMESPACE[:SCOPE]=VALUE.
+// resolveBirth reads a birth, a member id, SOURCE:ID, or NAMESPACE[:SCOPE]=VALUE.
 func resolveBirth(ctx context.Context, app *app, text string) (member.Birth, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return member.Birth(n), nil
 	}
 	name, value, ok := strings.Cut(text, "=")
+	ns, scope, scoped := strings.Cut(name, ":")
+	if !ok && scoped {
+		ns, scope, value, ok = identity.NSSource, ns, scope, true
+	}
 	if !ok {
 		return 0, errBirth.With("value", text)
 	}
-	ns, scope, _ := strings.Cut(name, ":")
 	birth, _, err := app.graph.Lookup(ctx, app.db, identity.Key{NS: ns, Scope: scope, Value: value}, app.clock.Now())
 	return birth, err
 }
@@ -114,9 +117,13 @@ func identityShow(ctx context.Context, c console, app *app, f identityFlags, who
 	}
 	fmt.Fprintf(c.out, "member %s\n", v.ID)
 	tw := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  birth\tnamespace\tscope\tvalue\tfirst seen")
+	fmt.Fprintln(tw, "  birth\tnamespace\tscope\tvalue\tfirst seen\t")
 	for _, i := range v.Identifiers {
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\n", i.Birth, i.Namespace, i.Scope, i.Value, i.FirstSeen.In(clock.Shanghai).Format("2006-01-02"))
+		note := ""
+		if i.Quarantined {
+			note = "quarantined"
+		}
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\n", i.Birth, i.Namespace, i.Scope, i.Value, i.FirstSeen.In(clock.Shanghai).Format("2006-01-02"), note)
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -179,15 +186,20 @@ func identityOperate(ctx context.Context, c console, app *app, f identityFlags, 
 		}
 	}
 	do := func(tx pgx.Tx) (out identity.Outcome, err error) {
-		if verb == "merge" {
+		action := "member." + verb
+		switch verb {
+		case "merge":
 			out, err = app.graph.Merge(ctx, tx, identity.MergeInput{A: births[0], B: births[1], Actor: auth.System.Name, Reason: f.reason})
-		} else {
+		case "release":
+			action = "member.identifier_released"
+			out, err = app.graph.Release(ctx, tx, identity.ReleaseInput{Birth: births[0], Actor: auth.System.Name, Reason: f.reason})
+		default:
 			out, err = app.graph.Split(ctx, tx, identity.SplitInput{Births: births, Actor: auth.System.Name, Reason: f.reason})
 		}
 		if err != nil || f.preview {
 			return out, err
 		}
-		return out, app.auth.Audit(ctx, tx, auth.System, "member."+verb, "member/"+out.Before[0].Root.String(), map[string]any{"reason": f.reason})
+		return out, app.auth.Audit(ctx, tx, auth.System, action, "member/"+out.Before[0].Root.String(), map[string]any{"reason": f.reason})
 	}
 	var out identity.Outcome
 	var err error

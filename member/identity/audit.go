@@ -11,7 +11,7 @@ import (
 )
 
 const allBirthsSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, released, tie, erased_at IS NOT NULL
 FROM member.births
 ORDER BY birth`
 

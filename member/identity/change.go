@@ -26,6 +26,7 @@ type change struct {
 	touched              map[member.Birth]bool // births that exist
 	added                map[edgeKey]*Edge
 	revoked              map[int64]bool
+	released             member.Birth   // taken out of quarantine
 	deferred             []member.Birth // the caller refreshes the members of these itself
 	rebuildAll           bool           // partition everything concerned, for its rejections
 	probing              bool           // the planner was told to probe indexes, and is to be told that it need not any more
@@ -104,6 +105,9 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, c *change) error {
 	before := make(map[member.Birth]birthRow, len(c.births))
 	for b, r := range c.births {
 		before[b] = *r
+	}
+	if r := c.births[c.released]; r != nil {
+		r.Quarantined, r.Released = false, true
 	}
 	for b, f := range c.fresh {
 		c.births[b] = &birthRow{Node: f.Node, root: b, raw: b}
@@ -355,6 +359,9 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	}
 	c.queueBirths(&b, d, before)
 	c.queueEvidence(&b)
+	if c.released != 0 {
+		b.Queue(releaseBirthSQL, pg.Args{"birth": c.released})
+	}
 	if len(d.gone) > 0 {
 		queueRemove(&b, sorted(d.gone))
 	}

@@ -19,6 +19,10 @@ var (
 		WithHint("用 lianke identity show 查看该会员的全部标识", "`lianke identity show` lists the births of the member")
 	ErrEvidence = fault.New(fault.NotFound, "identity.evidence_not_found", "找不到证据 {id},或已被撤销", "there is no live evidence {id}").
 			WithHint("用 lianke identity explain 查看有效证据", "`lianke identity explain` lists the evidence that is live")
+	ErrRelease = fault.New(fault.Precondition, "identity.not_quarantined", "标识 {birth} 未被隔离", "identifier {birth} is not quarantined").
+			WithHint("用 lianke identity show 查看哪些标识被隔离", "`lianke identity show` says which identifiers are quarantined")
+	ErrTooHot = fault.New(fault.Precondition, "identity.too_hot", "标识 {birth} 与 {n} 个标识同时出现过,最多可解除 {max} 个", "identifier {birth} was seen with {n} others; up to {max} can be released").
+			WithHint("出现次数如此之多的标识不属于任何个人,请保持隔离", "an identifier of so many people is nobody's; leave it quarantined")
 	ErrReason = fault.New(fault.Invalid, "identity.reason_required", "请填写原因", "a reason is required").
 			WithHint("请写明原因,它会与证据一起留存(命令行用 --reason)", "say why; it is kept with the evidence (--reason on the command line)")
 	ErrQuery = fault.New(fault.Invalid, "identity.query", "请输入至少 2 个字符", "enter at least 2 characters").

@@ -18,7 +18,7 @@ import (
 )
 
 // Query is a search for members. Text is a phone number or its last four digits, a name or its pinyin (full, initials, or
-// a prefix at a syllable's end), a mail address, a card, member or order number; empty lists all.
+// a prefix at a syllable's end), a mail address, a card, member or order number, a record as SOURCE:ID; empty lists all.
 type Query struct {
 	Text  string
 	After member.ID // go on after this member
@@ -113,6 +113,11 @@ func (f *Finder) candidates(text string) []identifier {
 			out = append(out, hash(f.graph.ring, k))
 		}
 	}
+	if system, id, ok := strings.Cut(text, ":"); ok {
+		if k, err := (Key{NS: NSSource, Scope: system, Value: id}).Normalise(); err == nil {
+			out = append(out, hash(f.graph.ring, k))
+		}
+	}
 	return out
 }
 
@@ -176,6 +181,7 @@ type Identifier struct {
 	NS, Scope   string
 	Epoch       int
 	Value       crypt.Personal // masked when printed; empty where no clear value is kept
+	Open        bool           // Value may be shown
 	FirstSeen   time.Time
 	Quarantined bool
 	Erased      bool
@@ -207,7 +213,7 @@ func (f *Finder) Identifiers(ctx context.Context, db pg.DB, births []member.Birt
 	}
 	for i := range out {
 		if kind := byCode[out[i].NS].Kind; kind != "" {
-			out[i].Value = clear[out[i].Birth][kind]
+			out[i].Value, out[i].Open = clear[out[i].Birth][kind], byCode[out[i].NS].Open
 		}
 	}
 	return out, nil

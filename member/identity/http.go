@@ -31,7 +31,7 @@ type idIn struct {
 }
 
 type findIn struct {
-	Text   string `query:"q" doc:"phone, its last four digits, name, pinyin, mail, card, member or order number"`
+	Text   string `query:"q" doc:"phone, its last four digits, name, pinyin, mail, card, member or order number, a record as SOURCE:ID"`
 	Cursor string `query:"cursor"`
 	Limit  int    `query:"limit"`
 }
@@ -63,7 +63,7 @@ type GraphView struct {
 	History     []MoveView       `json:"history"`
 }
 
-// IdentifierView is one birth; Value is masked.
+// IdentifierView is one birth; Value is masked, but for records of source systems.
 type IdentifierView struct {
 	Birth       string    `json:"birth"`
 	Namespace   string    `json:"namespace"`
@@ -144,6 +144,14 @@ type revokeIn struct {
 	}
 }
 
+type releaseIn struct {
+	ID   string `path:"id" doc:"the quarantined birth"`
+	Body struct {
+		Reason  string `json:"reason" validate:"max=500"`
+		Preview bool   `json:"preview,omitempty" doc:"only say what would happen"`
+	}
+}
+
 type eraseIn struct {
 	ID   string `path:"id"`
 	Body struct {
@@ -197,6 +205,7 @@ func Routes(a *api.API, s *Service, f *Finder, secrets *member.Secrets, audit Au
 	api.Add(a, op("split-member", http.MethodPost, "/{id}/split", "Take births out of a member", write), c.split)
 	api.Add(a, op("revoke-evidence", http.MethodPost, "/{id}/identity/revoke", "Withdraw one row of evidence", write), c.revoke)
 	api.Add(a, op("reveal-member-data", http.MethodPost, "/{id}/reveal", "Read one piece of personal data in clear, on the record", write), c.reveal)
+	api.Add(a, op("release-identifier", http.MethodPost, "/{id}/identity/release", "Take a hot identifier out of quarantine", []auth.Role{auth.RoleAdmin}), c.release)
 	api.Add(a, op("erase-member", http.MethodPost, "/{id}/erase", "Erase a person", []auth.Role{auth.RoleAdmin}), c.erase)
 }
 
@@ -257,7 +266,11 @@ func (f *Finder) View(ctx context.Context, db pg.DB, cl cluster.Cluster) (GraphV
 		return v, err
 	}
 	for _, i := range ids {
-		v.Identifiers = append(v.Identifiers, IdentifierView{i.Birth.String(), i.NS, i.Scope, i.Epoch, i.Value.String(), i.FirstSeen, i.Quarantined, i.Erased})
+		value := i.Value.String()
+		if i.Open {
+			value = i.Value.Reveal()
+		}
+		v.Identifiers = append(v.Identifiers, IdentifierView{i.Birth.String(), i.NS, i.Scope, i.Epoch, value, i.FirstSeen, i.Quarantined, i.Erased})
 	}
 	edges, p, err := f.graph.component(ctx, db, cl.Births)
 	if err != nil {
@@ -350,6 +363,13 @@ func (c *console) revoke(ctx context.Context, in *revokeIn) (*outcomeOut, error)
 				return Outcome{}, ErrEvidence.With("id", in.Body.Evidence)
 			}
 			return out, err
+		})
+}
+
+func (c *console) release(ctx context.Context, in *releaseIn) (*outcomeOut, error) {
+	return c.operate(ctx, in.Body.Preview, "member.identifier_released", in.ID, map[string]any{"birth": in.ID, "reason": in.Body.Reason},
+		func(tx pgx.Tx, by auth.Actor) (Outcome, error) {
+			return c.graph.Release(ctx, tx, ReleaseInput{Birth: parseBirth(in.ID), Actor: by.Name, Reason: in.Body.Reason})
 		})
 }
 

@@ -50,6 +50,8 @@ type Namespace struct {
 	Shareable bool
 	// Kind is how the value is kept for those who must read it (package crypt), "" if it is not kept.
 	Kind string
+	// Open values are kept like personal data, but shown: they mean nothing outside the system that they come from.
+	Open bool
 	// Channel lists the channels that deliver to it.
 	Channels  []string
 	normalise func(string) (string, bool)
@@ -64,7 +66,7 @@ func (n Namespace) bridges() bool { return n.Person() }
 
 // Namespaces is the table of all namespaces, in the order of docs/identity.md.
 var namespaces = []Namespace{
-	{Code: NSSource, Class: ClassAccount, Scoped: true, Limit: 1, normalise: record,
+	{Code: NSSource, Class: ClassAccount, Scoped: true, Limit: 1, Kind: "value", Open: true, normalise: record,
 		Note: "one source system's record of one person; scope is the system"},
 	{Code: NSUser, Class: ClassAccount, Limit: 1, normalise: numbered(256), Note: "userId of the tracking API"},
 	{Code: NSMemberNo, Class: ClassAccount, Limit: 1, normalise: upper(64), Note: "member number"},

@@ -94,7 +94,7 @@ func (s *Service) Merge(ctx context.Context, tx pgx.Tx, in MergeInput) (Outcome,
 }
 
 const anchorSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, released, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE birth = ANY(@births)
 ORDER BY birth`
@@ -261,9 +261,13 @@ var errPreview = fmt.Errorf("identity: preview")
 func (s *Service) operation(ctx context.Context, tx pgx.Tx, cause, actor, reason string, births ...member.Birth) (*change, error) {
 	c := newChange(cause, actor)
 	c.reason, c.at, c.rebuildAll = reason, s.clock.Now(), true
+	known, err := cluster.Roots(ctx, tx, births)
+	if err != nil {
+		return nil, err
+	}
 	for _, b := range births {
-		if _, err := cluster.Get(ctx, tx, b); err != nil {
-			return nil, err
+		if _, ok := known[b]; !ok {
+			return nil, cluster.ErrUnknown.With("birth", b)
 		}
 		c.touch(b)
 	}
@@ -307,14 +311,14 @@ func (s *Service) operate(ctx context.Context, tx pgx.Tx, c *change, edges []Edg
 }
 
 func (s *Service) clusters(ctx context.Context, db pg.DB, births []member.Birth) ([]cluster.Cluster, error) {
+	all, err := cluster.Of(ctx, db, births)
+	if err != nil {
+		return nil, err
+	}
 	var out []cluster.Cluster
 	seen := map[member.ID]bool{}
 	for _, b := range births {
-		c, err := cluster.Get(ctx, db, b)
-		if err != nil {
-			return nil, err
-		}
-		if !seen[c.Root] {
+		if c := all[b]; !seen[c.Root] {
 			seen[c.Root] = true
 			out = append(out, c)
 		}
@@ -334,7 +338,7 @@ func (s *Service) between(ctx context.Context, db pg.DB, as, bs []member.Birth) 
 }
 
 const nodesSQL = `
-SELECT birth, root, raw_root, ns, scope, quarantined, tie, erased_at IS NOT NULL
+SELECT birth, root, raw_root, ns, scope, quarantined, released, tie, erased_at IS NOT NULL
 FROM member.births
 WHERE birth = ANY(@births)`
 

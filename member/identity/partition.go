@@ -14,6 +14,7 @@ type Node struct {
 	Birth       member.Birth
 	NS, Scope   string
 	Quarantined bool
+	Released    bool // an operator said that it is not to be quarantined
 	// Tie decides where evidence is otherwise equal. It is a hash of the identifier, because the numbers of births depend
 	// on the order in which they were first seen.
 	Tie int64
@@ -75,7 +76,8 @@ type Partitioned struct {
 //  4. evidence that its own account has superseded (the account has a newer phone, a newer WeChat): it still holds unless
 //     everybody else took the identifier up after the account had left it, in which case it was re-issued.
 //
-// A birth that more than maxAccountsOfOne accounts were seen with is quarantined: its evidence joins nothing.
+// A birth that more than maxAccountsOfOne accounts were seen with is quarantined, unless it was released: its evidence joins
+// nothing.
 func Partition(nodes []Node, evidence []Edge) Partitioned {
 	p := newPartition(nodes, evidence)
 	for _, e := range p.pass[0] {
@@ -278,7 +280,7 @@ func (p *partition) quarantine() []bool {
 	hot := make([]bool, len(p.nodes))
 	for i, n := range p.nodes {
 		hot[i] = n.Quarantined
-		if !n.Quarantined && byCode[n.NS].Class != ClassAccount && len(p.users[i]) > maxAccountsOfOne {
+		if !n.Quarantined && !n.Released && byCode[n.NS].Class != ClassAccount && len(p.users[i]) > maxAccountsOfOne {
 			hot[i] = true
 			p.hot = append(p.hot, n.Birth)
 		}

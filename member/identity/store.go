@@ -139,11 +139,11 @@ WITH roots AS MATERIALIZED (
     FROM member.births
     WHERE birth = ANY(@births)
 )
-SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.tie, b.erased_at IS NOT NULL
+SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.released, b.tie, b.erased_at IS NOT NULL
 FROM roots r
 JOIN member.births b ON b.birth = r.raw_root
 UNION ALL
-SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.tie, b.erased_at IS NOT NULL
+SELECT b.birth, b.root, b.raw_root, b.ns, b.scope, b.quarantined, b.released, b.tie, b.erased_at IS NOT NULL
 FROM roots r
 JOIN member.births b ON b.raw_root = r.raw_root AND b.raw_root <> b.birth`
 
@@ -173,7 +173,7 @@ WHERE a_birth = ANY(@births) AND revoked_at IS NULL`
 
 func scanBirth(row pgx.CollectableRow) (birthRow, error) {
 	var b birthRow
-	err := row.Scan(&b.Birth, &b.root, &b.raw, &b.NS, &b.Scope, &b.Quarantined, &b.Tie, &b.erased)
+	err := row.Scan(&b.Birth, &b.root, &b.raw, &b.NS, &b.Scope, &b.Quarantined, &b.Released, &b.Tie, &b.erased)
 	return b, err
 }
 

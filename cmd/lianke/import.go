@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func runImport(ctx context.Context, c console, args []string) error {
 	defer app.Close()
 
 	total := importer.Report{Kind: kind, DryRun: *dryRun}
+	var refused []error
 	for _, file := range files {
 		in := importer.Input{
 			Kind: kind, Path: file, RejectsPath: rejectsPath(file, *rejects, len(files) > 1, *dryRun), DryRun: *dryRun, Live: *live,
@@ -73,14 +75,31 @@ func runImport(ctx context.Context, c console, args []string) error {
 		if !common.json {
 			printReport(c.out, file, rep)
 		}
+		if rep.Rejected > 0 && rep.Accepted+rep.Duplicates == 0 {
+			refused = append(refused, nothingTaken(file, rep))
+		}
 	}
 	if _, err := app.catalogue.Index(ctx); err != nil {
 		app.log.WarnContext(ctx, "products are not in the search index yet; serve will put them there", "error", err)
 	}
 	if common.json {
-		return json.NewEncoder(c.out).Encode(total)
+		if err := json.NewEncoder(c.out).Encode(total); err != nil {
+			return err
+		}
 	}
-	return nil
+	return errors.Join(refused...)
+}
+
+var errNothingTaken = fault.New(fault.Invalid, "import.nothing_taken", "{file} 没有导入任何数据:{n} 行全部被拒绝", "nothing of {file} was imported: rows rejected: {n}")
+
+// nothingTaken is the fault of a file of which every row was rejected. One whose good rows had all been taken before is
+// not such a file.
+func nothingTaken(file string, rep importer.Report) error {
+	err := errNothingTaken.With("file", filepath.Base(file), "n", rep.Rejected)
+	if rep.Rejects == "" {
+		return err.WithHint("原因见上", "the reasons stand above")
+	}
+	return err.WithHint("原因见 "+rep.Rejects, "the reasons are in "+rep.Rejects)
 }
 
 // warningText says what a warning means and what to do about it.

@@ -169,6 +169,41 @@ func TestImportRefusesWhatItCannotRead(t *testing.T) {
 	require.Equal(t, 2, code)
 }
 
+// A file of which nothing was taken is a failure, dry or not, alone or among others; a file whose good rows had been taken
+// before is none.
+func TestImportOfNothingFails(t *testing.T) {
+	t.Parallel()
+	o := harness.Options{DatabaseURL: pgtest.URL(t), DataDir: t.TempDir()}
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte("sku,spu,name,retail_price_fen\n"+text), 0o600))
+		return path
+	}
+	bad, good, mixed, empty := write("bad.csv", "1,1,a,free\n2,2,b,-\n"), write("good.csv", "3,3,c,100\n"), write("mixed.csv", "3,3,c,100\n4,4,d,free\n"), write("empty.csv", "")
+	for _, c := range []struct {
+		args                     []string
+		code                     int
+		rows, accepted, rejected int64
+	}{
+		{[]string{bad, "--dry-run"}, 1, 2, 0, 2},
+		{[]string{bad}, 1, 2, 0, 2},
+		{[]string{bad, good}, 1, 3, 1, 2},
+		{[]string{mixed}, 0, 2, 0, 1},
+		{[]string{good}, 0, 1, 0, 0},
+		{[]string{empty}, 0, 0, 0, 0},
+	} {
+		p, code := harness.Run(t, o, append([]string{"import", "products", "--json"}, c.args...)...)
+		require.Equal(t, c.code, code, p.Log())
+		var rep importer.Report
+		p.JSON(&rep)
+		require.Equal(t, [3]int64{c.rows, c.accepted, c.rejected}, [3]int64{rep.Rows, rep.Accepted, rep.Rejected}, c.args)
+		if c.code != 0 {
+			require.Contains(t, p.Log(), "nothing of bad.csv was imported: rows rejected: 2")
+		}
+	}
+}
+
 // Real purchases, killed twice on the way, end exactly where an independent computation over the raw file ends.
 func TestImportOfRealPurchasesSurvivesKills(t *testing.T) {
 	t.Parallel()

@@ -134,8 +134,8 @@ func (c *compiler) node(n node) piece {
 	case reachableNode:
 		return piece{set: "SELECT r.id FROM member.reach r WHERE r.granted AND r.channel = " + c.arg(n.Reachable, "text") + c.only(" AND r.id")}
 	case listNode:
-		return piece{set: fmt.Sprintf(`SELECT b.root AS id FROM segments.list_members l JOIN segments.lists k ON k.id = l.list_id JOIN %s b ON b.birth = l.birth WHERE k.code = %s`,
-			c.births(), c.arg(n.List, "text"))}
+		return piece{set: fmt.Sprintf(`SELECT %s AS id FROM segments.list_members l JOIN segments.lists k ON k.id = l.list_id %s WHERE k.code = %s`,
+			c.root("l"), c.roots("l"), c.arg(n.List, "text"))}
 	case eventNode:
 		return c.event(n)
 	case occurrenceNode:
@@ -244,12 +244,20 @@ func (c *compiler) only(column string) string {
 	return column + " = ANY(@ids::bigint[])"
 }
 
-// births names the relation that maps births to roots.
-func (c *compiler) births() string {
+// roots returns the join by which root knows the root of the births of t. Most births are their own root, so over everybody
+// only the others are looked up, which fit into memory where all births do not.
+func (c *compiler) roots(t string) string {
 	if c.restricted {
-		return "births"
+		return "JOIN births b ON b.birth = " + t + ".birth"
 	}
-	return "member.births"
+	return "LEFT JOIN member.births b ON b.birth = " + t + ".birth AND b.birth <> b.root"
+}
+
+func (c *compiler) root(t string) string {
+	if c.restricted {
+		return "b.root"
+	}
+	return "coalesce(b.root, " + t + ".birth)"
 }
 
 // arg binds a value and returns its placeholder with a cast.
@@ -280,9 +288,17 @@ func (c *compiler) attr(n attrNode) string {
 	case slices.Contains(builtinTimes, n.name):
 		return c.timeTest("m."+n.name, n.cond)
 	case n.name == builtinHomeStore:
-		return c.test("to_jsonb(m.home_store)", n.cond)
+		return c.test(value{"to_jsonb(m.home_store)", "m.home_store"}, n.cond)
 	}
-	return c.test("(m.attrs -> "+c.arg(n.name, "text")+")", n.cond)
+	return c.test(c.member("m.attrs", n.name), n.cond)
+}
+
+// value is a jsonb value that may be NULL: as jsonb, and as the text of a scalar. Of lists and objects text is their JSON.
+type value struct{ json, text string }
+
+func (c *compiler) member(object, name string) value {
+	key := c.arg(name, "text")
+	return value{"(" + object + " -> " + key + ")", "(" + object + " ->> " + key + ")"}
 }
 
 // timeTest compiles a condition on a timestamptz column.
@@ -325,8 +341,9 @@ func (c *compiler) timeTest(column string, t cond) string {
 // known makes a comparison with something absent false instead of NULL, so that NOT means what it says.
 func known(expr string) string { return "coalesce(" + expr + ", false)" }
 
-// test compiles a condition on a jsonb value that may be NULL.
-func (c *compiler) test(v string, t cond) string {
+// test compiles a condition on a value. Every look at a jsonb value unpacks it again, so the forms look as rarely as
+// they can.
+func (c *compiler) test(v value, t cond) string {
 	switch t.op {
 	case opEq, opIn:
 		return c.anyOf(v, t.values)
@@ -338,50 +355,58 @@ func (c *compiler) test(v string, t cond) string {
 	case opBetween:
 		return known(c.ordered(v, t.values[0], " >= ") + " AND " + c.ordered(v, t.values[1], " <= "))
 	case opExists:
-		there := known(v + ` @? '$[*] ? (@ != null)'`)
+		there := known(v.json + ` @? '$[*] ? (@ != null)'`)
 		if t.want {
 			return there
 		}
 		return "NOT " + there
 	case opContains:
 		part := c.arg(t.values[0].text, "text")
-		return fmt.Sprintf("CASE jsonb_typeof(%[1]s) WHEN 'array' THEN segments.any_contains(%[1]s, %[2]s) ELSE coalesce(strpos(segments.scalar(%[1]s), %[2]s) > 0, false) END", v, part)
+		return fmt.Sprintf("CASE jsonb_typeof(%[1]s) WHEN 'array' THEN segments.any_contains(%[1]s, %[2]s) ELSE coalesce(strpos(segments.scalar(%[1]s), %[2]s) > 0, false) END", v.json, part)
 	case opBefore:
-		return known("segments.instant(" + v + ") < " + c.instant(t.times[0].at))
+		return known("segments.instant(" + v.json + ") < " + c.instant(t.times[0].at))
 	case opAfter:
-		return known("segments.instant(" + v + ") > " + c.instant(t.times[0].at))
+		return known("segments.instant(" + v.json + ") > " + c.instant(t.times[0].at))
 	case opAnniversary:
-		return known("segments.month_day(segments.instant(" + v + ")) = ANY(" + c.array(anniversary(c.at, t.days), "text[]") + ")")
+		// Of a bare date the text tells whether it is worth reading.
+		days := c.array(anniversary(c.at, t.days), "text[]")
+		return fmt.Sprintf("CASE WHEN length(%[1]s) = 10 AND substr(%[1]s, 6) <> ALL(%[3]s) THEN false ELSE coalesce(segments.month_day(segments.instant(%[2]s)) = ANY(%[3]s), false) END",
+			v.text, v.json, days)
 	}
 	panic("segments: no SQL for operator " + string(t.op))
 }
 
 // ordered compares with a number as numbers, with a string byte by byte.
-func (c *compiler) ordered(v string, s scalar, sign string) string {
+func (c *compiler) ordered(v value, s scalar, sign string) string {
 	if s.number {
-		return "segments.number(" + v + ")" + sign + c.number(s)
+		return "segments.number(" + v.json + ")" + sign + c.number(s)
 	}
-	return "segments.scalar(" + v + `) COLLATE "C"` + sign + c.arg(s.text, "text")
+	return "segments.scalar(" + v.json + `) COLLATE "C"` + sign + c.arg(s.text, "text")
 }
 
 // anyOf is true if the value, or any element of a list value, equals one of the wanted: numbers as numbers, strings and
 // booleans as text.
-func (c *compiler) anyOf(v string, wanted []scalar) string {
+func (c *compiler) anyOf(v value, wanted []scalar) string {
 	var texts, numbers []string
+	text := v.text
 	for _, s := range wanted {
 		if s.number {
 			numbers = append(numbers, s.text)
-		} else {
-			texts = append(texts, s.text)
+			continue
+		}
+		texts = append(texts, s.text)
+		if s.text != "" && (s.text[0] == '[' || s.text[0] == '{') {
+			text = "segments.scalar(" + v.json + ")" // it could equal the JSON of a list or an object
 		}
 	}
 	var tests []string
-	form := "CASE jsonb_typeof(%[1]s) WHEN 'array' THEN segments.%[2]s(%[1]s, %[3]s) ELSE coalesce(segments.%[4]s(%[1]s) = ANY(%[3]s), false) END"
 	if len(texts) > 0 {
-		tests = append(tests, fmt.Sprintf(form, v, "any_text", c.array(texts, "text[]"), "scalar"))
+		tests = append(tests, fmt.Sprintf("CASE WHEN jsonb_typeof(%[1]s) = 'array' THEN segments.any_text(%[1]s, %[3]s) ELSE coalesce(%[2]s = ANY(%[3]s), false) END",
+			v.json, text, c.array(texts, "text[]")))
 	}
 	if len(numbers) > 0 {
-		tests = append(tests, fmt.Sprintf(form, v, "any_number", c.array(numbers, "numeric[]"), "number"))
+		tests = append(tests, fmt.Sprintf(`CASE jsonb_typeof(%[1]s) WHEN 'number' THEN (%[1]s)::numeric = ANY(%[3]s) WHEN 'array' THEN segments.any_number(%[1]s, %[3]s)
+    WHEN 'string' THEN coalesce(segments.number(%[2]s) = ANY(%[3]s), false) ELSE false END`, v.json, v.text, c.array(numbers, "numeric[]")))
 	}
 	return strings.Join(tests, " OR ")
 }

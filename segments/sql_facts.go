@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// source returns FROM and WHERE of the facts of one leaf as activities a, up to the instant and within the window.
+// source returns FROM and WHERE of the facts of one leaf as activities a with their roots, up to the instant and within
+// the window.
 func (c *compiler) source(f facts, w window) string {
-	q := "FROM member.activities a\nWHERE a.key = " + c.arg(f.Key, "text")
+	q := "FROM member.activities a " + c.roots("a") + "\nWHERE a.key = " + c.arg(f.Key, "text")
 	if c.restricted {
 		// An array, not a join: the planner must not scan the log for a handful of births.
 		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
@@ -36,39 +37,38 @@ func (c *compiler) where(f facts) string {
 	return strings.Join(tests, " AND ")
 }
 
-func (c *compiler) prop(name string) string { return "(a.props -> " + c.arg(name, "text") + ")" }
+func (c *compiler) prop(name string) value { return c.member("a.props", name) }
 
-// event folds facts per birth, then per root, then tests. A test that zero satisfies is turned round: everybody but the
-// roots with facts that fail it.
+// event folds facts per root, then tests. A test that zero satisfies is turned round: everybody but the roots with facts
+// that fail it.
 func (c *compiler) event(n eventNode) piece {
-	tests := n.tests
-	if len(tests) == 0 {
-		return piece{set: fmt.Sprintf("SELECT b.root AS id FROM %s b WHERE b.birth IN (SELECT a.birth %s)", c.births(), c.source(n.facts, n.within))}
+	of := "SELECT " + c.root("a") + " AS id "
+	if len(n.tests) == 0 {
+		return piece{set: of + c.source(n.facts, n.within)}
 	}
-	var per, whole, count string // aggregates per birth, their fold per root, and the factor on the right-hand side
-	value := ""
+	var whole, count string // the aggregate, and the factor on the right-hand side
+	from := c.source(n.facts, n.within)
+	v := ""
 	if n.prop != "" {
-		value = "segments.number" + c.prop(n.prop)
+		v = "segments.number(" + c.prop(n.prop).json + ")"
 	}
 	switch n.measure {
 	case measureCount:
-		per, whole = "count(*) AS v", "sum(f.v)"
+		whole = "count(*)"
 	case measureSum:
-		per, whole = "sum("+value+") AS v", "coalesce(sum(f.v), 0)"
+		whole = "coalesce(sum(" + v + "), 0)"
 	case measureMin:
-		per, whole = "min("+value+") AS v", "min(f.v)"
+		whole = "min(" + v + ")"
 	case measureMax:
-		per, whole = "max("+value+") AS v", "max(f.v)"
+		whole = "max(" + v + ")"
 	case measureAvg:
 		// Compared as sum against n × count, because a quotient would be rounded.
-		per, whole, count = fmt.Sprintf("sum(%[1]s) AS v, count(%[1]s) AS n", value), "sum(f.v)", "sum(f.n)"
+		whole, count = "sum("+v+")", "count("+v+")"
 	case measureDistinct:
-		inner := fmt.Sprintf("SELECT DISTINCT a.birth, a.props ->> %s AS v %s", c.arg(n.prop, "text"), c.source(n.facts, n.within))
-		return c.having(n, fmt.Sprintf("SELECT b.root AS id FROM (%s) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING ", inner, c.births()),
-			"count(DISTINCT f.v)", "")
+		inner := "SELECT DISTINCT " + c.root("a") + " AS id, " + c.prop(n.prop).text + " AS v " + from
+		return c.having(n, "SELECT f.id FROM ("+inner+") f GROUP BY f.id HAVING ", "count(f.v)", "")
 	}
-	return c.having(n, fmt.Sprintf("SELECT b.root AS id FROM (SELECT a.birth, %s %s GROUP BY a.birth) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING ",
-		per, c.source(n.facts, n.within), c.births()), whole, count)
+	return c.having(n, of+from+" GROUP BY 1 HAVING ", whole, count)
 }
 
 func (c *compiler) having(n eventNode, query, value, factor string) piece {
@@ -149,30 +149,37 @@ func holdsAtZero(tests []cond) bool {
 	return true
 }
 
+// occurrence tests the first or last fact. A fact before a lower bound cannot be the last that satisfies it, nor one behind
+// an upper bound the first: such bounds limit the facts that are read, and where no other is left, any fact will do.
 func (c *compiler) occurrence(n occurrenceNode) string {
-	pick := "min"
-	if n.last {
-		pick = "max"
-	}
-	value := pick + "(f.v)"
-	var tests []string
-	if n.before != nil {
-		tests = append(tests, value+" < "+c.instant(n.before.at))
-	}
+	var lower, upper []string
 	if n.after != nil {
-		tests = append(tests, value+" > "+c.instant(n.after.at))
+		lower = append(lower, " > "+c.instant(n.after.at))
 	}
 	if n.within.rolling() {
-		tests = append(tests, value+" > "+c.instant(c.at.Add(-n.within.length)))
+		lower = append(lower, " > "+c.instant(c.at.Add(-n.within.length)))
 	}
 	if n.within.from != nil {
-		tests = append(tests, value+" >= "+c.instant(n.within.from.at))
+		lower = append(lower, " >= "+c.instant(n.within.from.at))
+	}
+	if n.before != nil {
+		upper = append(upper, " < "+c.instant(n.before.at))
 	}
 	if n.within.to != nil {
-		tests = append(tests, value+" < "+c.instant(n.within.to.at))
+		upper = append(upper, " < "+c.instant(n.within.to.at))
 	}
-	return fmt.Sprintf("SELECT b.root AS id FROM (SELECT a.birth, %s(a.occurred_at) AS v %s GROUP BY a.birth) f JOIN %s b ON b.birth = f.birth GROUP BY b.root HAVING %s",
-		pick, c.source(n.facts, window{}), c.births(), strings.Join(tests, " AND "))
+	limits, tests, pick := lower, upper, "max(a.occurred_at)"
+	if !n.last {
+		limits, tests, pick = upper, lower, "min(a.occurred_at)"
+	}
+	q := "SELECT " + c.root("a") + " AS id " + c.source(n.facts, window{})
+	for _, l := range limits {
+		q += " AND a.occurred_at" + l
+	}
+	if len(tests) == 0 {
+		return q
+	}
+	return q + " GROUP BY 1 HAVING " + pick + strings.Join(tests, " AND "+pick)
 }
 
 // sequence walks each member's facts backwards in time, once. For a row of the last step the chain ends there; for a row
@@ -198,10 +205,14 @@ func (c *compiler) sequence(n sequenceNode) string {
 	} else {
 		flags = append(flags, "false AS u")
 	}
-	q := fmt.Sprintf("SELECT b.root, a.occurred_at AS at, %s FROM member.activities a JOIN %s b ON b.birth = a.birth WHERE a.key = ANY(%s) AND a.occurred_at <= %s",
-		strings.Join(flags, ", "), c.births(), c.array(distinct(keys), "text[]"), c.instant(c.at))
+	q := fmt.Sprintf("SELECT %s AS root, a.occurred_at AS at, %s FROM member.activities a %s WHERE a.key = ANY(%s) AND a.occurred_at <= %s",
+		c.root("a"), strings.Join(flags, ", "), c.roots("a"), c.array(distinct(keys), "text[]"), c.instant(c.at))
 	if c.restricted {
 		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
+	} else {
+		// Sorting is what costs: only those who came to the last step, which is mostly the rarest.
+		end := n.steps[len(n.steps)-1]
+		q += fmt.Sprintf(" AND %s IN (SELECT %s %s)", c.root("a"), c.root("a"), c.source(end, window{}))
 	}
 	const later = "OVER (PARTITION BY root ORDER BY at DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
 	last := len(n.steps)
@@ -249,19 +260,16 @@ SELECT id,
     ntile(5) OVER (ORDER BY orders, id) AS f,
     ntile(5) OVER (ORDER BY amount, id) AS m
 FROM (
-    SELECT b.root AS id,
-        floor(extract(epoch FROM %[1]s - max(f.last)) / 86400) AS days,
-        sum(f.orders) AS orders,
-        coalesce(sum(f.amount), 0) AS amount
+    SELECT f.id, floor(extract(epoch FROM %[1]s - f.last) / 86400) AS days, f.orders, f.amount
     FROM (
-        SELECT a.birth, max(a.occurred_at) AS last, count(*) AS orders, sum(segments.number(a.props -> 'amount_fen')) AS amount
+        SELECT coalesce(b.root, a.birth) AS id, max(a.occurred_at) AS last, count(*) AS orders,
+            coalesce(sum(segments.number(a.props -> 'amount_fen')), 0) AS amount
         FROM member.activities a
+        LEFT JOIN member.births b ON b.birth = a.birth AND b.birth <> b.root
         WHERE a.key = 'order_paid' AND a.occurred_at > %[2]s AND a.occurred_at <= %[1]s
-        GROUP BY a.birth
+        GROUP BY 1
     ) f
-    JOIN member.births b ON b.birth = f.birth
-    JOIN member.members m ON m.id = b.root AND m.is_member AND coalesce(m.registered_at, m.first_fact_at) <= %[1]s
-    GROUP BY b.root
+    JOIN member.members m ON m.id = f.id AND m.is_member AND coalesce(m.registered_at, m.first_fact_at) <= %[1]s
 ) facts`, at, from)
 	var tests []string
 	for _, s := range []struct {

@@ -47,7 +47,7 @@ func schedule(segment id.UUID, r Rule, at time.Time, ids []member.ID, refs map[s
 	due := fmt.Sprintf("SELECT m.id, coalesce(m.registered_at, m.first_fact_at) AS due FROM member.members m WHERE m.is_member AND coalesce(m.registered_at, m.first_fact_at) > %s%s",
 		c.instant(at), c.only(" AND m.id"))
 	if len(sources) > 0 {
-		due += fmt.Sprintf("\nUNION ALL\nSELECT b.root, f.due FROM (%s) f JOIN %s b ON b.birth = f.birth", strings.Join(sources, "\nUNION ALL\n"), c.births())
+		due += fmt.Sprintf("\nUNION ALL\nSELECT %s, f.due FROM (%s) f %s", c.root("f"), strings.Join(sources, "\nUNION ALL\n"), c.roots("f"))
 	}
 	st := c.statement("")
 	st.with += ", due AS MATERIALIZED (SELECT id, min(due) AS due FROM (" + due + ") d GROUP BY id)"

@@ -123,8 +123,8 @@ func openAppWith(ctx context.Context, c console, cfg config.Config) (_ *app, err
 }
 
 // openStores connects to the configured servers, or to the embedded ones where none are configured. how sets the
-// options of the embedded stack other than where and what.
-func (a *app) openStores(ctx context.Context, how embedded.Options) error {
+// options of the embedded stack other than where and what, settings those of the database connections.
+func (a *app) openStores(ctx context.Context, how embedded.Options, settings ...pg.Setting) error {
 	a.databaseURL = a.cfg.DatabaseURL
 	redisURL := a.cfg.RedisURL
 	if a.databaseURL == "" || redisURL == "" {
@@ -145,7 +145,7 @@ func (a *app) openStores(ctx context.Context, how embedded.Options) error {
 	if a.redis, err = redis.Open(redisURL, a.log); err != nil {
 		return err
 	}
-	if a.db, err = pg.Open(ctx, a.databaseURL, a.cfg.DatabaseConns); err != nil {
+	if a.db, err = pg.Open(ctx, a.databaseURL, a.cfg.DatabaseConns, settings...); err != nil {
 		return err
 	}
 	a.metrics.WatchPool(a.db.Stat)

@@ -115,7 +115,9 @@ func demoOnce(ctx context.Context, c console, cfg config.Config, seed uint64) (_
 	r.log = slog.New(slog.NewMultiHandler(r.log.Handler(), obs.Logger(r.logs, slog.LevelDebug, "json").Handler()))
 	r.clock = r.now
 	defer func() { err = errors.Join(err, r.app.Close()) }()
-	if err := r.openStores(ctx, embedded.Options{Exclusive: true}); err != nil {
+	// A demo that a power cut interrupts is loaded again from nothing, so its tens of thousands of commits need not wait for
+	// the disk one by one. Whoever serves the database later does so over durable connections.
+	if err := r.openStores(ctx, embedded.Options{Exclusive: true}, pg.Setting{Name: "synchronous_commit", Value: "off"}); err != nil {
 		return demoReport{}, err
 	}
 	if err := clearDemo(ctx, r.db); err != nil {

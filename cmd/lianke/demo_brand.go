@@ -222,6 +222,12 @@ func (r *demoRun) buildSegments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The feed of the history is read before there are rules, as by a program that ran during the import: a build sees all
+	// of it at once.
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	r.say("history: followed by all consumers")
 	for _, s := range all {
 		rule, err := segments.Parse(s.Rule)
 		if err != nil {

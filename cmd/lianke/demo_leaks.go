@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -20,21 +20,25 @@ import (
 	"github.com/lianke/lianke/templates/demo"
 )
 
-// leakSieve is a writer that remembers which of the world's personal data it saw in clear. It knows every phone number,
-// mail address, platform id and every name of at least three characters.
+// leakSieve is a writer that remembers which of the world's personal data it saw in clear, at any place. It knows every
+// phone number, mail address, platform id and every name of at least three characters.
+//
+// It looks at hundreds of megabytes, so it goes by the first eight bytes at each place: a bit set of their hashes says of
+// nearly all places that nothing begins there.
 type leakSieve struct {
 	secret map[string]bool
+	heads  map[uint64][]string // secrets by their first eight bytes
+	filter [1 << (sieveBits - 6)]uint64
 
 	mu    sync.Mutex
 	found map[string]bool
 	bytes int64
 }
 
-// candidates are the shapes that personal data has; only matches that are somebody's count.
-var candidates = regexp.MustCompile(`1[3-9]\d{9}|[a-z0-9]{6}\d{1,4}@mail\.robin\.example|o[A-Za-z0-9_-]{27}|om[a-z0-9]{18}|AAG[a-z0-9]{21}|RC\d{8}`)
-
-// han matches runs of Chinese characters; names are looked for at every offset.
-var han = regexp.MustCompile(`\p{Han}{3,}`)
+const (
+	sieveHead = 8
+	sieveBits = 20
+)
 
 func newLeakSieve(w *demo.World) *leakSieve {
 	s := &leakSieve{secret: map[string]bool{}, found: map[string]bool{}}
@@ -57,24 +61,32 @@ func newLeakSieve(w *demo.World) *leakSieve {
 		}
 	}
 	delete(s.secret, "")
+	s.heads = make(map[uint64][]string, len(s.secret))
+	for v := range s.secret {
+		if len(v) < sieveHead {
+			panic("demo: a secret too short to be looked for: " + v) // the world makes none
+		}
+		head := binary.LittleEndian.Uint64([]byte(v))
+		s.heads[head] = append(s.heads[head], v)
+		bit := sieveHash(head)
+		s.filter[bit/64] |= 1 << (bit % 64)
+	}
 	return s
 }
+
+func sieveHash(head uint64) uint64 { return head * 0x9E3779B97F4A7C15 >> (64 - sieveBits) }
 
 // Write looks through the bytes. Writers hand over whole lines.
 func (s *leakSieve) Write(b []byte) (int, error) {
 	var hits []string
-	for _, m := range candidates.FindAll(b, -1) {
-		if s.secret[string(m)] {
-			hits = append(hits, string(m))
+	for i := 0; i+sieveHead <= len(b); i++ {
+		head := binary.LittleEndian.Uint64(b[i:])
+		if bit := sieveHash(head); s.filter[bit/64]&(1<<(bit%64)) == 0 {
+			continue
 		}
-	}
-	for _, m := range han.FindAll(b, -1) {
-		runes := []rune(string(m))
-		for i := range runes {
-			for n := 3; n <= 4 && i+n <= len(runes); n++ {
-				if name := string(runes[i : i+n]); s.secret[name] {
-					hits = append(hits, name)
-				}
+		for _, v := range s.heads[head] {
+			if len(b)-i >= len(v) && string(b[i:i+len(v)]) == v {
+				hits = append(hits, v)
 			}
 		}
 	}

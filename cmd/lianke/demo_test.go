@@ -1,13 +1,18 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lianke/lianke/channels/sandbox"
+	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/harness"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/pg/pgtest"
+	"github.com/lianke/lianke/templates/demo"
 )
 
 // TestDemo plays the whole demo as a person would and holds it to its own checks.
@@ -23,6 +28,29 @@ func TestDemo(t *testing.T) {
 	require.Len(t, report.Checks, 13)
 	require.Greater(t, report.Members, int64(2500))
 	require.Positive(t, report.Messages["clicked"])
+}
+
+// The sieve sees every secret wherever it stands, and nothing else.
+func TestLeakSieve(t *testing.T) {
+	t.Parallel()
+	w, err := demo.New(demo.Options{Seed: 2, Today: clock.DayOf(time.Now()), OpenID: sandbox.OpenID, UnionID: sandbox.UnionID})
+	require.NoError(t, err)
+	require.Greater(t, len(newLeakSieve(w).secret), 10_000)
+	s := newLeakSieve(w)
+	var all []string
+	for v := range s.secret {
+		all = append(all, v)
+	}
+	for i, v := range all {
+		s.found = map[string]bool{}
+		before, after := strings.Repeat("会x", i%9), strings.Repeat("\t1", i%7)
+		_, err := s.Write([]byte(before + v[:len(v)-1]))
+		require.NoError(t, err)
+		require.Empty(t, s.found, v)
+		_, err = s.Write([]byte(before + v + after))
+		require.NoError(t, err)
+		require.Equal(t, map[string]bool{v: true}, s.found)
+	}
 }
 
 // The demo replaces an earlier demo, but touches nothing else.

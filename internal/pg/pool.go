@@ -27,8 +27,13 @@ type Pool struct{ *pgxpool.Pool }
 // Args are named arguments; a name that the SQL does not use, or uses without a value, is an error.
 type Args = pgx.StrictNamedArgs
 
+// Setting is a parameter of PostgreSQL for all connections of a pool.
+type Setting struct{ Name, Value string }
+
 // Open connects to the database at url and checks that it answers. maxConns 0 takes pgx's default of max(4, cores).
-func Open(ctx context.Context, url string, maxConns int) (*Pool, error) {
+//
+// Just-in-time compilation is off: for statements over a log of many partitions it costs seconds and saves less.
+func Open(ctx context.Context, url string, maxConns int, settings ...Setting) (*Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database url: %w", err)
@@ -39,6 +44,16 @@ func Open(ctx context.Context, url string, maxConns int) (*Pool, error) {
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "lianke"
+	}
+	settings = append([]Setting{{"jit", "off"}}, settings...)
+	// Not as startup parameters: connection poolers refuse those that they do not know.
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		for _, s := range settings {
+			if _, err := conn.Exec(ctx, "SELECT set_config($1, $2, false)", pgx.QueryExecModeSimpleProtocol, s.Name, s.Value); err != nil {
+				return fmt.Errorf("set %s: %w", s.Name, err)
+			}
+		}
+		return nil
 	}
 	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableQuerySpanNamePrefix())
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)

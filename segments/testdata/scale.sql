@@ -23,9 +23,14 @@ FROM (SELECT id, timestamptz '2023-11-23 00:00+08' + random() * interval '1095 d
       FROM generate_series(1, current_setting('scale.members')::bigint) id) m;
 
 INSERT INTO member.reach (id, channel, birth, granted)
-SELECT m.id, c.channel, m.id, random() < 0.6
-FROM member.members m
-JOIN (VALUES ('sms', 0.7), ('wechat', 0.5), ('email', 0.3)) AS c (channel, share) ON random() < c.share;
+SELECT id, channel, id, random() < 0.6
+FROM (
+    SELECT m.id, c.channel, random() AS luck, c.share
+    FROM member.members m
+    CROSS JOIN (VALUES ('sms', 0.7), ('wechat', 0.5), ('email', 0.3)) AS c (channel, share)
+    OFFSET 0
+) r
+WHERE luck < share;
 
 SELECT member.ensure_activity_partitions('2024-11-01', '2027-01-31');
 

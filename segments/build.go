@@ -37,7 +37,7 @@ func (s *Service) buildDue(ctx context.Context, now time.Time) error {
 // rebuild brings the whole membership of one segment in line with its rule, if it still has the expected status, and
 // returns how many entered or left.
 func (s *Service) rebuild(ctx context.Context, segment id.UUID, now time.Time, expect Status, mode member.Mode) (changed int, err error) {
-	err = pg.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	err = whole(ctx, s.db, func(tx pgx.Tx) error {
 		changed = 0
 		locked, err := s.store.lock(ctx, tx, []id.UUID{segment})
 		if err != nil || len(locked) == 0 || locked[0].Status != expect {

@@ -45,7 +45,26 @@ func (s *Service) Members(ctx context.Context, db pg.DB, rule Rule, at time.Time
 	if err != nil {
 		return nil, err
 	}
-	return run(ctx, db, compile(rule, at, nil, refs).wrap("%s\nORDER BY id"))
+	var ids []member.ID
+	err = whole(ctx, db, func(tx pgx.Tx) (err error) {
+		ids, err = run(ctx, tx, compile(rule, at, nil, refs).wrap("%s\nORDER BY id"))
+		return err
+	})
+	return ids, err
+}
+
+// wholeMemorySQL lets the hashes of a statement over everybody stay in memory; more than that is kept where it is configured.
+const wholeMemorySQL = `
+SELECT set_config('work_mem', greatest(65536, pg_size_bytes(current_setting('work_mem')) / 1024) || 'kB', true)`
+
+// whole runs fn in a transaction whose statements may look at everybody.
+func whole(ctx context.Context, db pg.DB, fn func(tx pgx.Tx) error) error {
+	return pg.InTx(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, wholeMemorySQL); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 // Count returns how many Members would return.
@@ -57,7 +76,9 @@ func (s *Service) Count(ctx context.Context, db pg.DB, rule Rule, at time.Time) 
 	st := compile(rule, at, nil, refs).wrap("SELECT count(*) FROM (%s) s")
 	var n int64
 	text, args := st.query()
-	err = db.QueryRow(ctx, text, pgx.QueryExecModeCacheDescribe, args).Scan(&n)
+	err = whole(ctx, db, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, text, pgx.QueryExecModeCacheDescribe, args).Scan(&n)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("count segment: %w", err)
 	}

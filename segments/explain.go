@@ -35,21 +35,12 @@ type Verdict struct {
 var ErrMember = fault.New(fault.NotFound, "segments.member_not_found", "没有编号为 {member} 的会员", "there is no member {member}").
 	WithHint("请检查会员编号;lianke identity find 可查找", "check the number; `lianke identity find` looks members up")
 
-const rootInScopeSQL = `
-SELECT m.id
-FROM member.births b
-JOIN member.members m ON m.id = b.root
-WHERE b.birth = @birth AND (@all OR m.home_store = ANY(@stores))`
-
 // Explain evaluates every leaf of the rule for the member to whom a birth belongs. Errors: ErrMember, ErrRule, ErrCycle.
 func (s *Service) Explain(ctx context.Context, scope auth.Scope, rule Rule, at time.Time, birth member.Birth) (Explanation, error) {
 	e := Explanation{At: at}
-	err := s.db.QueryRow(ctx, rootInScopeSQL, pg.Args{"birth": birth, "all": scope.All, "stores": stores(scope)}).Scan(&e.Member)
-	if pg.NoRows(err) {
-		return e, ErrMember.With("member", birth)
-	}
-	if err != nil {
-		return e, fmt.Errorf("explain segment: %w", err)
+	var err error
+	if e.Member, err = s.root(ctx, scope, birth); err != nil {
+		return e, err
 	}
 	refs, err := resolve(ctx, s.db, rule)
 	if err != nil {
@@ -68,14 +59,6 @@ func (s *Service) Explain(ctx context.Context, scope auth.Scope, rule Rule, at t
 	}
 	e.Holds = e.Exists && e.Rule.Holds
 	return e, nil
-}
-
-// stores are the stores of a scope; an associate's members are not known to this package, so an associate sees nobody.
-func stores(scope auth.Scope) []string {
-	if scope.Associate != nil || scope.Stores == nil {
-		return []string{}
-	}
-	return scope.Stores
 }
 
 type explainer struct {
@@ -175,13 +158,15 @@ type Reach struct {
 
 // Estimate is the size of a segment and its reach per channel, before quiet hours and caps.
 type Estimate struct {
-	Count int64   `json:"count"`
-	Any   int64   `json:"reachable_any"` // through at least one channel
-	Reach []Reach `json:"reach"`
+	Count    int64         `json:"count" doc:"members within the actor's scope"`
+	Any      int64         `json:"reachable_any"` // through at least one channel
+	Reach    []Reach       `json:"reach"`
+	Warnings []fault.Field `json:"warnings,omitempty" doc:"what is allowed and probably not meant, such as a mistyped activity key"`
 }
 
-// Estimate previews a rule: its size and reach. Errors: ErrRule, ErrCycle.
-func (s *Service) Estimate(ctx context.Context, db pg.DB, rule Rule, at time.Time) (Estimate, error) {
+// Estimate previews a rule: its size and reach within the scope, and advice. A rule that looks at everybody, like RFM, does so
+// over the brand. Errors: ErrRule, ErrCycle.
+func (s *Service) Estimate(ctx context.Context, db pg.DB, scope auth.Scope, rule Rule, at time.Time) (Estimate, error) {
 	var e Estimate
 	refs, err := resolve(ctx, db, rule)
 	if err != nil {
@@ -189,6 +174,10 @@ func (s *Service) Estimate(ctx context.Context, db pg.DB, rule Rule, at time.Tim
 	}
 	c := newCompiler(at, nil, refs)
 	held := c.members(rule.root)
+	if !scope.All || scope.Associate != nil {
+		held = intersect(held, "SELECT m.id FROM member.members m WHERE "+inScope)
+		c.args = scopeArgs(scope, c.args)
+	}
 	st := c.statement("")
 	st.with += ", held AS MATERIALIZED (\n" + held + "\n)"
 	st.sql = `
@@ -199,19 +188,24 @@ LEFT JOIN (held h JOIN member.reach r USING (id)) ON true
 GROUP BY 1
 ORDER BY 1`
 	text, args := st.query()
-	rows, err := db.Query(ctx, text, pgx.QueryExecModeCacheDescribe, args)
-	if err != nil {
-		return e, fmt.Errorf("estimate reach: %w", err)
-	}
-	var r Reach
-	_, err = pgx.ForEachRow(rows, []any{&r.Channel, &r.Known, &r.Reachable, &e.Count, &e.Any}, func() error {
-		if r.Channel != "" {
-			e.Reach = append(e.Reach, r)
+	err = whole(ctx, db, func(tx pgx.Tx) error {
+		e.Reach = nil
+		rows, err := tx.Query(ctx, text, pgx.QueryExecModeCacheDescribe, args)
+		if err != nil {
+			return err
 		}
-		return nil
+		var r Reach
+		_, err = pgx.ForEachRow(rows, []any{&r.Channel, &r.Known, &r.Reachable, &e.Count, &e.Any}, func() error {
+			if r.Channel != "" {
+				e.Reach = append(e.Reach, r)
+			}
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return e, fmt.Errorf("estimate reach: %w", err)
 	}
-	return e, nil
+	e.Warnings, err = s.Advise(ctx, db, rule)
+	return e, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
+	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/member"
 )
 
@@ -16,7 +17,7 @@ import (
 func Routes(a *api.API, s *Service) {
 	h := handlers{s}
 	edit := []auth.Role{auth.RoleMarketer}
-	see := []auth.Role{auth.RoleMarketer, auth.RoleManager, auth.RoleAgent}
+	see := []auth.Role{auth.RoleMarketer, auth.RoleManager, auth.RoleAgent, auth.RoleAssociate}
 	op := func(id, method, path, summary string, roles []auth.Role) api.Op {
 		return api.Op{ID: id, Method: method, Path: "/api/v1" + path, Tag: "segments", Summary: summary, Roles: roles}
 	}
@@ -29,7 +30,8 @@ func Routes(a *api.API, s *Service) {
 	api.Add(a, op("archive-segment", http.MethodPost, "/segments/{code}/archive", "End a segment", edit), h.archive)
 	api.Add(a, op("segment-members", http.MethodGet, "/segments/{code}/members", "List current members", see), h.members)
 	api.Add(a, op("explain-segment", http.MethodGet, "/segments/{code}/members/{birth}", "Why a member is in or not", see), h.explain)
-	api.Add(a, op("preview-segment", http.MethodPost, "/segment-preview", "Size and reach of a rule that is not stored", edit), h.preview)
+	api.Add(a, op("preview-segment", http.MethodPost, "/segment-preview", "Size and reach of a rule that is not stored, within the actor's scope", edit), h.preview)
+	api.Add(a, op("member-segments", http.MethodGet, "/members/{birth}/segments", "Segments of a member", see), h.ofMember)
 }
 
 type handlers struct{ s *Service }
@@ -41,10 +43,31 @@ type segmentView struct {
 	Rule      json.RawMessage `json:"rule" doc:"segment rule language"`
 	Version   int64           `json:"version"`
 	Status    Status          `json:"status" enum:"building,active,archived"`
-	Size      int64           `json:"size" doc:"current members"`
+	Size      int64           `json:"size" doc:"current members within the actor's scope"`
 	BuiltAt   *time.Time      `json:"built_at,omitempty"`
 	CreatedAt time.Time       `json:"created_at"`
 	UpdatedAt time.Time       `json:"updated_at"`
+	Warnings  []fault.Field   `json:"warnings,omitempty" doc:"after a change: what is allowed in the rule and probably not meant, such as a mistyped activity key"`
+}
+
+// show views one segment as the actor of the request sees it.
+func (h handlers) show(ctx context.Context, s Segment, warnings []fault.Field) (*api.Body[segmentView], error) {
+	seen, err := h.s.Within(ctx, auth.ScopeFrom(ctx), s)
+	if err != nil {
+		return nil, err
+	}
+	v := view(seen[0])
+	v.Warnings = warnings
+	return &api.Body[segmentView]{Body: v}, nil
+}
+
+// changed views a segment whose rule was just written, with advice on it.
+func (h handlers) changed(ctx context.Context, s Segment) (*api.Body[segmentView], error) {
+	warnings, err := h.s.Advise(ctx, h.s.db, s.Rule)
+	if err != nil {
+		return nil, err
+	}
+	return h.show(ctx, s, warnings)
 }
 
 func view(s Segment) segmentView {
@@ -66,6 +89,9 @@ type findInput struct {
 func (h handlers) find(ctx context.Context, in *findInput) (*api.PageOutput[segmentView], error) {
 	found, err := h.s.Find(ctx, in.Cursor, in.Archived, in.Limit+1)
 	if err != nil {
+		return nil, err
+	}
+	if found, err = h.s.Within(ctx, auth.ScopeFrom(ctx), found...); err != nil {
 		return nil, err
 	}
 	views := make([]segmentView, len(found))
@@ -94,7 +120,7 @@ func (h handlers) create(ctx context.Context, in *createInput) (*api.Body[segmen
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[segmentView]{Body: view(s)}, nil
+	return h.changed(ctx, s)
 }
 
 func (h handlers) get(ctx context.Context, in *CodePath) (*api.Body[segmentView], error) {
@@ -102,7 +128,7 @@ func (h handlers) get(ctx context.Context, in *CodePath) (*api.Body[segmentView]
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[segmentView]{Body: view(s)}, nil
+	return h.show(ctx, s, nil)
 }
 
 type updateBody struct {
@@ -129,7 +155,10 @@ func (h handlers) update(ctx context.Context, in *updateInput) (*api.Body[segmen
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[segmentView]{Body: view(s)}, nil
+	if change.Rule == nil {
+		return h.show(ctx, s, nil)
+	}
+	return h.changed(ctx, s)
 }
 
 type archiveBody struct {
@@ -146,7 +175,7 @@ func (h handlers) archive(ctx context.Context, in *archiveInput) (*api.Body[segm
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[segmentView]{Body: view(s)}, nil
+	return h.show(ctx, s, nil)
 }
 
 type membersInput struct {
@@ -181,6 +210,18 @@ func (h handlers) explain(ctx context.Context, in *explainInput) (*api.Body[Expl
 	return &api.Body[Explanation]{Body: e}, nil
 }
 
+type ofMemberInput struct {
+	Birth int64 `path:"birth" minimum:"1" doc:"any birth of the member"`
+}
+
+func (h handlers) ofMember(ctx context.Context, in *ofMemberInput) (*api.PageOutput[Belonging], error) {
+	found, err := h.s.FindOf(ctx, auth.ScopeFrom(ctx), member.Birth(in.Birth))
+	if err != nil {
+		return nil, err
+	}
+	return api.NewPage(found, len(found), nil), nil
+}
+
 type previewBody struct {
 	Rule json.RawMessage `json:"rule" doc:"segment rule language"`
 	At   time.Time       `json:"at,omitzero" doc:"as of this time; default now"`
@@ -195,7 +236,7 @@ func (h handlers) preview(ctx context.Context, in *previewInput) (*api.Body[Esti
 	if err != nil {
 		return nil, err
 	}
-	e, err := h.s.Estimate(ctx, h.s.db, rule, h.at(in.Body.At))
+	e, err := h.s.Estimate(ctx, h.s.db, auth.ScopeFrom(ctx), rule, h.at(in.Body.At))
 	if err != nil {
 		return nil, err
 	}

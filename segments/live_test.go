@@ -400,7 +400,7 @@ func TestExplainAndEstimate(t *testing.T) {
 
 	all, err := Parse([]byte(`{"not":{"tag":"x"}}`))
 	require.NoError(t, err)
-	est, err := s.Estimate(ctx, db, all, clk.Now())
+	est, err := s.Estimate(ctx, db, auth.Everything, all, clk.Now())
 	require.NoError(t, err)
 	require.Equal(t, Estimate{Count: 4, Any: 2, Reach: []Reach{{"sms", 3, 2}, {"wechat", 1, 1}}}, est)
 

@@ -143,7 +143,7 @@ const membersSQL = `
 SELECT s.root, s.entered_at
 FROM segments.members s
 WHERE s.segment_id = @segment AND s.root > @after
-    AND (@all OR EXISTS (SELECT FROM member.members m WHERE m.id = s.root AND m.home_store = ANY(@stores)))
+    AND EXISTS (SELECT FROM member.members m WHERE m.id = s.root AND ` + inScope + `)
 ORDER BY s.root
 LIMIT @limit`
 
@@ -154,7 +154,7 @@ type Membership struct {
 }
 
 func (store) members(ctx context.Context, db pg.DB, scope auth.Scope, segment id.UUID, after member.ID, limit int) ([]Membership, error) {
-	rows, err := db.Query(ctx, membersSQL, pg.Args{"segment": segment, "after": after, "limit": limit, "all": scope.All, "stores": stores(scope)})
+	rows, err := db.Query(ctx, membersSQL, scopeArgs(scope, pg.Args{"segment": segment, "after": after, "limit": limit}))
 	if err != nil {
 		return nil, fmt.Errorf("find segment members: %w", err)
 	}

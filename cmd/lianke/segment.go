@@ -63,6 +63,12 @@ func segment(ctx context.Context, c console, args []string) error {
 		return err
 	}
 	run := segmentRun{app: app, c: c, json: common.json, rule: rule, at: at}
+	if run.warnings, err = app.segments.Advise(ctx, app.db, rule); err != nil {
+		return err
+	}
+	for _, w := range run.warnings {
+		fmt.Fprintf(c.err, "%s: 提示:%s → %s\n%s: warning: %s → %s\n", w.Path, w.Text.ZH, w.Hint.ZH, w.Path, w.Text.EN, w.Hint.EN)
+	}
 	switch words[0] {
 	case "members":
 		return run.members(ctx)
@@ -107,6 +113,8 @@ type segmentRun struct {
 	json bool
 	rule segments.Rule
 	at   time.Time
+
+	warnings []fault.Field // what is allowed in the rule and probably not meant
 }
 
 func (r segmentRun) print(v any, plain func()) error {
@@ -123,9 +131,10 @@ func (r segmentRun) count(ctx context.Context) error {
 		return err
 	}
 	out := struct {
-		Count int64     `json:"count"`
-		At    time.Time `json:"at"`
-	}{n, r.at}
+		Count    int64         `json:"count"`
+		At       time.Time     `json:"at"`
+		Warnings []fault.Field `json:"warnings,omitempty"`
+	}{n, r.at, r.warnings}
 	return r.print(out, func() { fmt.Fprintln(r.c.out, n) })
 }
 
@@ -135,10 +144,11 @@ func (r segmentRun) members(ctx context.Context) error {
 		return err
 	}
 	out := struct {
-		Count   int       `json:"count"`
-		At      time.Time `json:"at"`
-		Members []string  `json:"members"`
-	}{len(ids), r.at, make([]string, len(ids))}
+		Count    int           `json:"count"`
+		At       time.Time     `json:"at"`
+		Members  []string      `json:"members"`
+		Warnings []fault.Field `json:"warnings,omitempty"`
+	}{len(ids), r.at, make([]string, len(ids)), r.warnings}
 	for i, id := range ids {
 		out.Members[i] = id.String()
 	}
@@ -150,7 +160,7 @@ func (r segmentRun) members(ctx context.Context) error {
 }
 
 func (r segmentRun) estimate(ctx context.Context) error {
-	e, err := r.segments.Estimate(ctx, r.db, r.rule, r.at)
+	e, err := r.segments.Estimate(ctx, r.db, auth.Everything, r.rule, r.at)
 	if err != nil {
 		return err
 	}

@@ -158,6 +158,7 @@ var scoped = []struct {
 	{"GET", "/api/v1/members/ID/coupons", ""},
 	{"POST", "/api/v1/members/ID/coupons", `{"template":"tea","reason":"x"}`},
 	{"GET", "/api/v1/members/ID/journeys", ""},
+	{"GET", "/api/v1/members/ID/segments", ""},
 	{"GET", "/api/v1/segments/everybody/members/ID", ""},
 }
 

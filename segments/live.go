@@ -23,6 +23,10 @@ const Consumer = "segments"
 // refreshed as a whole, and not for every order.
 const rfmDelay = time.Minute
 
+// refreshShare bounds what those refreshes cost where a brand is large: a segment that takes three seconds to build is
+// refreshed once in a minute and a half at most.
+const refreshShare = 30
+
 // ruleIndex finds the rules that a fact concerns.
 type ruleIndex struct {
 	revision int64
@@ -252,7 +256,7 @@ func (s *Service) evaluate(ctx context.Context, tx pgx.Tx, r round) error {
 		return fmt.Errorf("settle segments: %w", err)
 	}
 	if len(stale) > 0 {
-		if err := s.store.hasten(ctx, tx, stale, r.now.Add(r.lag)); err != nil {
+		if err := s.store.hasten(ctx, tx, stale, r.now, r.lag); err != nil {
 			return err
 		}
 	}

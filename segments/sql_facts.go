@@ -8,7 +8,12 @@ import (
 // source returns FROM and WHERE of the facts of one leaf as activities a with their roots, up to the instant and within
 // the window.
 func (c *compiler) source(f facts, w window) string {
-	q := "FROM member.activities a " + c.roots("a") + "\nWHERE a.key = " + c.arg(f.Key, "text")
+	return "FROM member.activities a " + c.roots("a") + "\nWHERE " + c.facts(f, w)
+}
+
+// facts returns the condition on activities a.
+func (c *compiler) facts(f facts, w window) string {
+	q := "a.key = " + c.arg(f.Key, "text")
 	if c.restricted {
 		// An array, not a join: the planner must not scan the log for a handful of births.
 		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
@@ -42,10 +47,10 @@ func (c *compiler) prop(name string) value { return c.member("a.props", name) }
 // event folds facts per root, then tests. A test that zero satisfies is turned round: everybody but the roots with facts
 // that fail it.
 func (c *compiler) event(n eventNode) piece {
-	of := "SELECT " + c.root("a") + " AS id "
 	if len(n.tests) == 0 {
-		return piece{set: of + c.source(n.facts, n.within)}
+		return piece{set: c.anybody(n.facts, n.within)}
 	}
+	of := "SELECT " + c.root("a") + " AS id "
 	var whole, count string // the aggregate, and the factor on the right-hand side
 	from := c.source(n.facts, n.within)
 	v := ""
@@ -69,6 +74,16 @@ func (c *compiler) event(n eventNode) piece {
 		return c.having(n, "SELECT f.id FROM ("+inner+") f GROUP BY f.id HAVING ", "count(f.v)", "")
 	}
 	return c.having(n, of+from+" GROUP BY 1 HAVING ", whole, count)
+}
+
+// anybody selects the roots that have such a fact at all. Of the many facts of a birth one is enough, so births are made
+// distinct before their roots are looked up.
+func (c *compiler) anybody(f facts, w window, limits ...string) string {
+	q := "SELECT DISTINCT a.birth FROM member.activities a\nWHERE " + c.facts(f, w)
+	for _, l := range limits {
+		q += " AND a.occurred_at" + l
+	}
+	return "SELECT " + c.root("f") + " AS id FROM (" + q + ") f " + c.roots("f")
 }
 
 func (c *compiler) having(n eventNode, query, value, factor string) piece {
@@ -172,12 +187,12 @@ func (c *compiler) occurrence(n occurrenceNode) string {
 	if !n.last {
 		limits, tests, pick = upper, lower, "min(a.occurred_at)"
 	}
+	if len(tests) == 0 {
+		return c.anybody(n.facts, window{}, limits...)
+	}
 	q := "SELECT " + c.root("a") + " AS id " + c.source(n.facts, window{})
 	for _, l := range limits {
 		q += " AND a.occurred_at" + l
-	}
-	if len(tests) == 0 {
-		return q
 	}
 	return q + " GROUP BY 1 HAVING " + pick + strings.Join(tests, " AND "+pick)
 }
@@ -209,10 +224,10 @@ func (c *compiler) sequence(n sequenceNode) string {
 		c.root("a"), strings.Join(flags, ", "), c.roots("a"), c.array(distinct(keys), "text[]"), c.instant(c.at))
 	if c.restricted {
 		q += " AND a.birth = ANY(ARRAY(SELECT birth FROM births))"
-	} else {
+	} else if len(n.steps) > 1 {
 		// Sorting is what costs: only those who came to the last step, which is mostly the rarest.
 		end := n.steps[len(n.steps)-1]
-		q += fmt.Sprintf(" AND %s IN (SELECT %s %s)", c.root("a"), c.root("a"), c.source(end, window{}))
+		q += fmt.Sprintf(" AND %s IN (%s)", c.root("a"), c.anybody(end, window{}))
 	}
 	const later = "OVER (PARTITION BY root ORDER BY at DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
 	last := len(n.steps)

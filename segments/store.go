@@ -97,10 +97,11 @@ func (store) markBuilding(ctx context.Context, db pg.DB, ids []id.UUID) error {
 
 const settledSQL = `
 UPDATE segments.segments
-SET status = 'active', size = (SELECT count(*) FROM segments.members WHERE segment_id = @id), built_at = @now, refresh_at = @refresh_at
+SET status = 'active', size = (SELECT count(*) FROM segments.members WHERE segment_id = @id), built_at = @now, refresh_at = @refresh_at,
+    build_ms = extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000
 WHERE id = @id`
 
-// settled notes that the whole membership is right at now.
+// settled notes that the whole membership is right at now, and what it took: the transaction so far.
 func (store) settled(ctx context.Context, db pg.DB, segment id.UUID, now time.Time, refreshAt *time.Time) error {
 	return exec(ctx, db, settledSQL, pg.Args{"id": segment, "now": now, "refresh_at": refreshAt})
 }
@@ -113,12 +114,14 @@ WHERE s.id = d.id`
 
 const hastenSQL = `
 UPDATE segments.segments
-SET refresh_at = least(refresh_at, @at)
-WHERE id = ANY(@ids) AND status = 'active' AND (refresh_at IS NULL OR refresh_at > @at)`
+SET refresh_at = least(refresh_at, @now::timestamptz + greatest(@lag::interval, build_ms * @share::bigint * interval '1 millisecond'))
+WHERE id = ANY(@ids) AND status = 'active'
+    AND (refresh_at IS NULL OR refresh_at > @now::timestamptz + greatest(@lag::interval, build_ms * @share::bigint * interval '1 millisecond'))`
 
-// hasten brings the refresh of whole segments forward.
-func (store) hasten(ctx context.Context, db pg.DB, ids []id.UUID, at time.Time) error {
-	return exec(ctx, db, hastenSQL, pg.Args{"ids": ids, "at": at})
+// hasten brings the refresh of whole segments forward to lag after now, or so late that refreshing one takes no more than
+// one part in refreshShare of the time.
+func (store) hasten(ctx context.Context, db pg.DB, ids []id.UUID, now time.Time, lag time.Duration) error {
+	return exec(ctx, db, hastenSQL, pg.Args{"ids": ids, "now": now, "lag": lag, "share": refreshShare})
 }
 
 const clearMembersSQL = `

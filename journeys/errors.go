@@ -3,7 +3,6 @@ package journeys
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/lianke/lianke/internal/fault"
 )
@@ -14,7 +13,7 @@ var (
 			WithHint("请拆分为多个旅程", "split it into several journeys")
 	ErrUndecodable = fault.New(fault.Invalid, "journey.undecodable", "旅程文档无法解析", "the journey document cannot be read").
 			WithHint("请按字段提示修改 JSON", "mend the JSON at the field named")
-	ErrInvalid = fault.New(fault.Invalid, "journey.invalid", "旅程有 {n} 处问题,未发布", "the journey was not published: it has {faults}").
+	ErrInvalid = fault.New(fault.Invalid, "journey.invalid", "旅程有 {n} 处问题,未发布", "the journey was not published; faults found: {n}").
 			WithHint("请逐条修改后重试", "mend each of them and try again")
 	ErrNotFound = fault.New(fault.NotFound, "journey.not_found", "没有旅程 {code}", "there is no journey {code}").
 			WithHint("用 lianke journey list 查看全部旅程", "lianke journey list shows all journeys")
@@ -41,15 +40,6 @@ var (
 	ErrPeriod = fault.New(fault.Invalid, "journey.period", "演练时段无效", "the period to simulate is not valid").
 			WithHint("--to 必须晚于 --from,且不超过 400 天", "--to must be later than --from, by at most 400 days")
 )
-
-// invalid is the fault of a document with these faults.
-func invalid(fields []fault.Field) error {
-	faults := "1 fault"
-	if len(fields) != 1 {
-		faults = fmt.Sprintf("%d faults", len(fields))
-	}
-	return ErrInvalid.With("n", len(fields), "faults", faults).WithFields(fields...)
-}
 
 // undecodable names the field at which decoding stopped.
 func undecodable(err error) error {

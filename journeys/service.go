@@ -135,7 +135,7 @@ func (s *Service) Check(ctx context.Context, raw []byte) (Document, error) {
 		}
 	}
 	if len(fields) > 0 {
-		return Document{}, invalid(fields)
+		return Document{}, ErrInvalid.With("n", len(fields)).WithFields(fields...)
 	}
 	return doc, nil
 }

@@ -40,7 +40,7 @@ func (f *findings) err() error {
 	if len(f.fields) == 0 {
 		return nil
 	}
-	return invalid(f.fields)
+	return ErrInvalid.With("n", len(f.fields)).WithFields(f.fields...)
 }
 
 // Validate finds every fault of a document that can be seen without the rest of the house; a document without them can be

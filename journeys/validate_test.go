@@ -54,7 +54,7 @@ func TestValidationNamesEveryFault(t *testing.T) {
 			require.NoError(t, err)
 			err = errors.Join(journeys.Validate(&d, rules{}), journeys.CheckReferences(t.Context(), nil, &d, catalogue{}))
 			require.ErrorIs(t, err, journeys.ErrInvalid)
-			require.NotContains(t, err.Error(), "has 1 faults")
+			require.NotContains(t, err.Error(), "1 faults")
 			found := false
 			for _, e := range unjoin(err) {
 				for _, f := range fault.From(e).Fields {

@@ -75,8 +75,9 @@ func runImport(ctx context.Context, c console, args []string) error {
 		if !common.json {
 			printReport(c.out, file, rep)
 		}
+		// A file whose good rows had all been taken before is no failure.
 		if rep.Rejected > 0 && rep.Accepted+rep.Duplicates == 0 {
-			refused = append(refused, nothingTaken(file, rep))
+			refused = append(refused, errNothingTaken.With("file", filepath.Base(file), "n", rep.Rejected))
 		}
 	}
 	if _, err := app.catalogue.Index(ctx); err != nil {
@@ -90,17 +91,8 @@ func runImport(ctx context.Context, c console, args []string) error {
 	return errors.Join(refused...)
 }
 
-var errNothingTaken = fault.New(fault.Invalid, "import.nothing_taken", "{file} 没有导入任何数据:{n} 行全部被拒绝", "nothing of {file} was imported: rows rejected: {n}")
-
-// nothingTaken is the fault of a file of which every row was rejected. One whose good rows had all been taken before is
-// not such a file.
-func nothingTaken(file string, rep importer.Report) error {
-	err := errNothingTaken.With("file", filepath.Base(file), "n", rep.Rejected)
-	if rep.Rejects == "" {
-		return err.WithHint("原因见上", "the reasons stand above")
-	}
-	return err.WithHint("原因见 "+rep.Rejects, "the reasons are in "+rep.Rejects)
-}
+var errNothingTaken = fault.New(fault.Invalid, "import.nothing_taken", "{file} 没有导入任何数据:{n} 行全部被拒绝", "nothing of {file} was imported: rows rejected: {n}").
+	WithHint("拒绝原因见上方输出;除试运行外,拒绝文件中有每一行的原因", "the first reasons stand above; unless this was a dry run, the reject file has them all")
 
 // warningText says what a warning means and what to do about it.
 func warningText(code string) string {

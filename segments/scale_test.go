@@ -132,12 +132,32 @@ func measured(b *testing.B, db pg.DB, fn func()) {
 	b.ReportMetric(float64((backendCPU(b, db)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
-// BenchmarkScale measures every kind of leaf over everybody, and what one touched member costs the live engine: settling
-// and scheduling its membership in one segment.
+// benchmarkLive settles and schedules the membership of some members in one segment, as the live engine does.
+func benchmarkLive(b *testing.B, db pg.DB, rule Rule, ids []member.ID) {
+	segment := id.New()
+	require.NoError(b, pg.InTx(b.Context(), db, func(tx pgx.Tx) error {
+		scaleExplained(b, tx, settle(segment, rule, scaleAt, ids, nil))
+		scaleExplained(b, tx, schedule(segment, rule, scaleAt, ids, nil))
+		measured(b, tx, func() {
+			for _, st := range []statement{settle(segment, rule, scaleAt, ids, nil), schedule(segment, rule, scaleAt, ids, nil)} {
+				text, args := st.query()
+				_, err := tx.Exec(b.Context(), text, args)
+				require.NoError(b, err)
+			}
+		})
+		return nil
+	}))
+}
+
+// BenchmarkScale measures every kind of leaf over everybody, and what touched members cost the live engine in one segment:
+// one of them, and a full batch of the wheel.
 func BenchmarkScale(b *testing.B) {
 	db := scaleWorld(b)
 	s := newService(db, clock.NewVirtual(scaleAt))
-	ids := []member.ID{1 + member.ID(*scaleMembers)/3}
+	var touched []member.ID // a batch of the wheel
+	for i := range min(wheelBatch, *scaleMembers) {
+		touched = append(touched, member.ID(1+(i**scaleMembers/wheelBatch+*scaleMembers/3)%*scaleMembers))
+	}
 	for _, r := range scaleRules {
 		rule, err := Parse([]byte(r.rule))
 		require.NoError(b, err)
@@ -150,20 +170,8 @@ func BenchmarkScale(b *testing.B) {
 			})
 			b.ReportMetric(float64(n), "members")
 		})
-		b.Run("member/"+r.name, func(b *testing.B) {
-			segment := id.New()
-			require.NoError(b, pg.InTx(b.Context(), db, func(tx pgx.Tx) error {
-				scaleExplained(b, tx, settle(segment, rule, scaleAt, ids, nil))
-				scaleExplained(b, tx, schedule(segment, rule, scaleAt, ids, nil))
-				measured(b, tx, func() {
-					for _, st := range []statement{settle(segment, rule, scaleAt, ids, nil), schedule(segment, rule, scaleAt, ids, nil)} {
-						text, args := st.query()
-						_, err := tx.Exec(b.Context(), text, args)
-						require.NoError(b, err)
-					}
-				})
-				return nil
-			}))
-		})
+		for kind, ids := range map[string][]member.ID{"member/": touched[:1], "wheel/": touched} {
+			b.Run(kind+r.name, func(b *testing.B) { benchmarkLive(b, db, rule, ids) })
+		}
 	}
 }

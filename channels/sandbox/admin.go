@@ -13,7 +13,7 @@ import (
 //	GET  /__sandbox/state                      addresses, clock, counts
 //	POST /__sandbox/clock      {"advance":"48h"}
 //	POST /__sandbox/apps       App              POST /__sandbox/sms-accounts  SMSAccount
-//	POST /__sandbox/people     Person
+//	POST /__sandbox/people     Person           POST /__sandbox/pay-merchants PayMerchant
 //	POST /__sandbox/act        {"do":"follow","person":"p1","appid":"wx…","value":"scene"}
 //	POST /__sandbox/mail       {"users":{},"no_mailbox":[],"bounce_later":[],"bounces_to":"host:port"}
 //	POST /__sandbox/reactions  {"seed":1,"reactions":{"email":{"open":0.4,"click":0.2}}}
@@ -49,6 +49,14 @@ func (s *Server) adminRoutes() http.Handler {
 	})
 	reply("POST /__sandbox/apps", func(r *http.Request) (any, error) { return ok(decodeTo(r, s.AddApp)) })
 	reply("POST /__sandbox/sms-accounts", func(r *http.Request) (any, error) { return ok(decodeTo(r, s.AddSMSAccount)) })
+	reply("POST /__sandbox/pay-merchants", func(r *http.Request) (any, error) {
+		in, err := decode[PayMerchant](r)
+		if err != nil {
+			return nil, err
+		}
+		key, err := s.AddPayMerchant(in)
+		return map[string]string{"platform_id": PayPlatformID, "platform_key": key}, err
+	})
 	reply("POST /__sandbox/people", func(r *http.Request) (any, error) {
 		return ok(decodeTo(r, func(p Person) error {
 			if p.ID == "" {
@@ -148,10 +156,10 @@ func (s *Server) setMail(in mailSettings) error {
 
 // Act is something a person does, as the remote control takes it.
 type Act struct {
-	Do     string `json:"do"` // follow unfollow click scan say grant seed_follower seed_grants login_code phone_code reply
+	Do     string `json:"do"` // follow unfollow click scan say grant seed_follower seed_grants login_code phone_code reply pay
 	Person string `json:"person"`
 	AppID  string `json:"appid"`
-	Value  string `json:"value"` // scene, menu key, text, template, reply
+	Value  string `json:"value"` // scene, menu key, text, template, reply, out_trade_no
 	Count  int    `json:"count"` // grants
 }
 
@@ -180,6 +188,8 @@ func (s *Server) Do(in Act) (any, error) {
 	case "phone_code":
 		code, err := s.PhoneCode(in.Person, in.AppID)
 		return map[string]string{"code": code}, err
+	case "pay":
+		return ok(s.Pay(in.Value))
 	case "reply":
 		s.mu.Lock()
 		p := s.people[in.Person]

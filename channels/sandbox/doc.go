@@ -6,6 +6,7 @@
 //
 //	api.weixin.qq.com    official account and mini-program (weixin*.go, miniprogram.go)
 //	open.weixin.qq.com   web OAuth
+//	api.mch.weixin.qq.com  WeChat Pay v3: JSAPI, query, close, refund, signed and sealed callbacks (wechatpay*.go)
 //	dysmsapi.aliyuncs.com  short messages, V3 signature (aliyun.go)
 //	SMTP, SMTPS          every mail domain (smtp.go)
 //

@@ -58,6 +58,7 @@ type Server struct {
 	sms       map[string]*smsAccount
 	phones    map[string]*phoneState
 	mail      mailState
+	pay       wechatPay
 	faults    []*Fault
 	exchanges []Exchange
 	seq       int64
@@ -304,6 +305,7 @@ func (s *Server) routes() http.Handler {
 	s.weixinRoutes(mux)
 	s.miniProgramRoutes(mux)
 	s.aliyunRoutes(mux)
+	s.wechatPayRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "sandbox: nothing plays "+r.Method+" "+r.Host+r.URL.Path, http.StatusNotFound)
 	})

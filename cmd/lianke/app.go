@@ -177,8 +177,10 @@ func (a *app) wire(context.Context) error {
 	}
 	a.wireSegments()
 	a.wireLoyalty()
-	a.wireSelling()
 	a.wireSettlement()
+	if err := a.wireSelling(); err != nil {
+		return err
+	}
 	a.wireJourneys(a.segments, a.points, couponsOf{a.coupons})
 
 	a.wireRetention()

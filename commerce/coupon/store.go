@@ -247,10 +247,22 @@ WHERE c.birth = w.birth AND c.code = w.code`
 
 // updateCoupons stores changed coupons whose rows are locked.
 func updateCoupons(ctx context.Context, tx pgx.Tx, all []Coupon) error {
-	n := len(all)
-	if n == 0 {
+	if len(all) == 0 {
 		return nil
 	}
+	tag, err := tx.Exec(ctx, updateCouponsSQL, changed(all))
+	if err != nil {
+		return fmt.Errorf("update coupons: %w", err)
+	}
+	if tag.RowsAffected() != int64(len(all)) {
+		return fmt.Errorf("update coupons: %d of %d found", tag.RowsAffected(), len(all))
+	}
+	return nil
+}
+
+// changed are the arguments of updateCouponsSQL.
+func changed(all []Coupon) pg.Args {
+	n := len(all)
 	births, codes, templates, states, orders := make([]member.Birth, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	faces, discounts, uses := make([]int64, n), make([]int64, n), make([]int, n)
 	issued, starts, expires, used := make([]time.Time, n), make([]time.Time, n), make([]time.Time, n), make([]*time.Time, n)
@@ -259,15 +271,8 @@ func updateCoupons(ctx context.Context, tx pgx.Tx, all []Coupon) error {
 		faces[i], discounts[i], uses[i] = int64(c.FaceFen), int64(c.DiscountFen), c.Uses
 		issued[i], starts[i], expires[i], used[i] = c.IssuedAt, c.StartsAt, c.ExpiresAt, c.UsedAt
 	}
-	tag, err := tx.Exec(ctx, updateCouponsSQL, pg.Args{
+	return pg.Args{
 		"births": births, "codes": codes, "templates": templates, "states": states, "faces": faces, "issued": issued, "starts": starts,
 		"expires": expires, "orders": orders, "used": used, "discounts": discounts, "uses": uses,
-	})
-	if err != nil {
-		return fmt.Errorf("update coupons: %w", err)
 	}
-	if tag.RowsAffected() != int64(n) {
-		return fmt.Errorf("update coupons: %d of %d found", tag.RowsAffected(), n)
-	}
-	return nil
 }

@@ -36,6 +36,8 @@ type Config struct {
 	MailAddr string `env:"MAIL_ADDR" doc:"Where bounces, complaints and unsubscribe mails are taken by SMTP; the MX of the mail accounts' domain leads here. Empty: nowhere."`
 	Sandbox  string `env:"SANDBOX" doc:"Route file written by lianke sandbox: all messages go to the local stand-ins of the providers, none leaves the machine. Empty: the real providers."`
 
+	WeChatPayFile string `env:"WECHATPAY_FILE" doc:"JSON file (0600) with the merchant accounts of WeChat Pay: an array of account, mchid, appid, serial, private_key, apiv3_key, platform_id, platform_key, notify_url. Empty: orders cannot be paid by WeChat."`
+
 	WebhookPrivate bool `env:"WEBHOOK_PRIVATE" envDefault:"false" doc:"Let webhooks of journeys call addresses of the private network and of this machine."`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR."`

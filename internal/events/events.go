@@ -108,6 +108,25 @@ func (b *Bus) Publish(ctx context.Context, tx pgx.Tx, e Event) error {
 	return nil
 }
 
+// Queue is Publish as part of a batch that the caller sends in its transaction. The function it returns schedules the
+// deliveries and is called in the same transaction after the batch was sent; without subscribers it does nothing.
+func (b *Bus) Queue(batch *pgx.Batch, e Event) (func(ctx context.Context, tx pgx.Tx) error, error) {
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode event %s: %w", e.EventName(), err)
+	}
+	eventID := id.New()
+	batch.Queue(insertEventSQL, pg.Args{"id": eventID, "name": e.EventName(), "payload": payload, "at": b.clock.Now()})
+	return func(ctx context.Context, tx pgx.Tx) error {
+		for subscriber := range b.subs[e.EventName()] {
+			if err := b.jobs.Insert(ctx, tx, deliverArgs{Event: eventID, Subscriber: subscriber}, nil); err != nil {
+				return fmt.Errorf("publish %s: %w", e.EventName(), err)
+			}
+		}
+		return nil
+	}, nil
+}
+
 type deliverArgs struct {
 	Event      id.UUID `json:"event"`
 	Subscriber string  `json:"subscriber"`

@@ -82,7 +82,7 @@ FROM unnest(@keys::uuid[], @hashes::bytea[], @kinds::text[], @births::bigint[], 
 ORDER BY key
 ON CONFLICT ON CONSTRAINT point_moves_pkey DO NOTHING`
 
-func queueMoves(b *pgx.Batch, moves []move) {
+func queueMoves(b *pgx.Batch, moves []move) *pgx.QueuedQuery {
 	n := len(moves)
 	keys, hashes, kinds, births := make([]id.UUID, n), make([][]byte, n), make([]string, n), make([]member.Birth, n)
 	programmes, points, ats := make([]string, n), make([]int64, n), make([]time.Time, n)
@@ -91,7 +91,7 @@ func queueMoves(b *pgx.Batch, moves []move) {
 		keys[i], hashes[i], kinds[i], births[i] = m.Key, m.Hash, m.Kind, m.Birth
 		programmes[i], points[i], ats[i], ofs[i], reasons[i] = m.Programme, m.Points, m.At, m.Of, m.Reason
 	}
-	b.Queue(insertMovesSQL, pg.Args{
+	return b.Queue(insertMovesSQL, pg.Args{
 		"keys": keys, "hashes": hashes, "kinds": kinds, "births": births, "programmes": programmes,
 		"points": points, "ats": ats, "ofs": ofs, "reasons": reasons,
 	})

@@ -31,6 +31,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		identityBench(),
 		ledgerBench(),
+		checkoutBench(),
 		ingestBench(),
 		journeyMassBench(),
 		sendBench(),

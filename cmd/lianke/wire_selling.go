@@ -38,7 +38,7 @@ func (a *app) wireSelling() error {
 	}
 	a.payments = payment.NewService(a.db, a.clock, a.log, gateway, a.ledger)
 	if pay != nil {
-		a.api.Mux().Handle("POST /callbacks/wechatpay/{account}", a.payments.Callback(pay))
+		a.api.Door().Handle("POST /callbacks/wechatpay/{account}", a.payments.Callback(pay))
 	}
 	a.checkout = checkout.New(a.db, a.clock, checkout.Modules{
 		Orders: a.orders, Carts: a.carts, Coupons: a.coupons, Points: a.points, Payments: a.payments, Ledger: a.ledger, Log: a.activity,

@@ -275,6 +275,7 @@ func (s *stage) wall(at time.Time) time.Time {
 // moved notes what a step did, for the figures. l is still the run before the step.
 func (l *live) moved(out Outcome, at time.Time) {
 	parked := l.Parked
+	l.moves = slices.Grow(l.moves, len(out.Visits)+1)
 	for _, v := range out.Visits {
 		m := move{node: v.Node, at: at, arrived: !parked, left: true, branch: v.Branch}
 		if v.Branch == branchLeft {

@@ -80,6 +80,9 @@ const branchLeft = 254
 // History is a sequence of visits, some ten bytes each: length and name of the node, seconds since entry, branch, flag.
 // It is only ever appended to.
 func appendVisit(history []byte, entered time.Time, v Visit) []byte {
+	if history == nil {
+		history = make([]byte, 0, 48)
+	}
 	history = append(history, byte(len(v.Node)))
 	history = append(history, v.Node...)
 	history = binary.AppendVarint(history, int64(v.At.Sub(entered)/time.Second))

@@ -3,6 +3,7 @@ package journeys
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -76,8 +77,8 @@ func (s *Simulator) Simulate(ctx context.Context, v *Version, o SimulateOptions)
 		return Simulation{}, err
 	}
 	flushUpTo := func(root member.ID) error {
-		for len(entries) > 0 && entries[0].root < root {
-			if err := sim.add(ctx, entries[0].root, nil, takeEntries(&entries)); err != nil {
+		for next, ok := entries.root(); ok && next < root; next, ok = entries.root() {
+			if err := sim.add(ctx, next, nil, entries.take(v, next)); err != nil {
 				return err
 			}
 		}
@@ -87,11 +88,7 @@ func (s *Simulator) Simulate(ctx context.Context, v *Version, o SimulateOptions)
 		if err := flushUpTo(root); err != nil {
 			return err
 		}
-		var own []*Row
-		if len(entries) > 0 && entries[0].root == root {
-			own = takeEntries(&entries)
-		}
-		return sim.add(ctx, root, rows, own)
+		return sim.add(ctx, root, rows, entries.take(v, root))
 	})
 	if err == nil {
 		err = flushUpTo(1<<63 - 1)
@@ -115,24 +112,61 @@ type simulation struct {
 	out     Simulation
 }
 
-type plannedEntry struct {
-	root member.ID
-	row  *Row
+// audience is who enters at one time, members in order of their id, as the differences between them: a schedule that
+// repeats daily over a month would otherwise not fit into memory.
+type audience struct {
+	at   time.Time
+	rest []byte
+	next member.ID // 0: none left
 }
 
-// takeEntries removes the entries of the first member and returns their rows.
-func takeEntries(entries *[]plannedEntry) []*Row {
-	root := (*entries)[0].root
-	var rows []*Row
-	for len(*entries) > 0 && (*entries)[0].root == root {
-		rows = append(rows, (*entries)[0].row)
-		*entries = (*entries)[1:]
+func newAudience(at time.Time, members []member.ID) *audience {
+	slices.Sort(members)
+	a := &audience{at: at, rest: make([]byte, 0, len(members)+len(members)/4)}
+	last := member.ID(0)
+	for _, m := range members {
+		a.rest = binary.AppendUvarint(a.rest, uint64(m-last))
+		last = m
+	}
+	a.advance()
+	return a
+}
+
+func (a *audience) advance() {
+	if len(a.rest) == 0 {
+		a.next = 0
+		return
+	}
+	d, n := binary.Uvarint(a.rest)
+	a.next, a.rest = a.next+member.ID(d), a.rest[n:]
+}
+
+// audiences are those of a period, in order of time.
+type audiences []*audience
+
+// root returns the first member that has yet to enter anywhere.
+func (as audiences) root() (first member.ID, ok bool) {
+	for _, a := range as {
+		if a.next != 0 && (!ok || a.next < first) {
+			first, ok = a.next, true
+		}
+	}
+	return first, ok
+}
+
+// take returns the entries of a member who comes next.
+func (as audiences) take(v *Version, root member.ID) (rows []*Row) {
+	for _, a := range as {
+		if a.next == root {
+			rows = append(rows, scheduled(v, root, a.at))
+			a.advance()
+		}
 	}
 	return rows
 }
 
-// entries lists the scheduled entries of the period, by member.
-func (s *simulation) entries(ctx context.Context) ([]plannedEntry, error) {
+// entries finds the audiences of the period.
+func (s *simulation) entries(ctx context.Context) (audiences, error) {
 	settings := s.v.Doc.Settings
 	var times []time.Time
 	switch settings.Trigger.Kind {
@@ -150,17 +184,14 @@ func (s *simulation) entries(ctx context.Context) ([]plannedEntry, error) {
 			times = []time.Time{tick(s.o.From)}
 		}
 	}
-	var out []plannedEntry
+	var out audiences
 	for _, at := range times {
 		members, err := s.Rules.Members(ctx, s.DB, settings.Audience, at)
 		if err != nil {
 			return nil, fmt.Errorf("find audience: %w", err)
 		}
-		for _, m := range members {
-			out = append(out, plannedEntry{m, scheduled(s.v, m, at)})
-		}
+		out = append(out, newAudience(at, members))
 	}
-	slices.SortStableFunc(out, func(a, b plannedEntry) int { return cmp.Compare(a.root, b.root) })
 	return out, nil
 }
 

@@ -167,8 +167,10 @@ func journeyMass(ctx context.Context, b *benchRun) error {
 		"members_per_second": round(float64(members)/took.Seconds(), 0)}
 	cpu.perUnit(f, "cpu_ms_per_unit", members)
 	var ended, sent, bytes int64
+	var history float64
 	err = db.QueryRow(ctx, `SELECT (SELECT count(*) FROM journeys.runs WHERE status = 'ended'), (SELECT count(*) FROM public.sends),
-		(SELECT sum(pg_table_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent = 'journeys.runs'::regclass)`).Scan(&ended, &sent, &bytes)
+		(SELECT sum(pg_table_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent = 'journeys.runs'::regclass),
+		(SELECT avg(pg_column_size(history))::float8 FROM journeys.runs)`).Scan(&ended, &sent, &bytes, &history)
 	if err != nil {
 		return fmt.Errorf("count: %w", err)
 	}
@@ -176,6 +178,7 @@ func journeyMass(ctx context.Context, b *benchRun) error {
 		return fmt.Errorf("%d of %d runs ended", ended, members)
 	}
 	f["messages"], f["table_bytes_per_run"] = sent, bytes/int64(members)
+	f["history_bytes_per_run"] = round(history, 1)
 
 	b.progress("one SQL script")
 	cpu, begin = startCPU(ctx, db), time.Now()
@@ -189,64 +192,99 @@ func journeyMass(ctx context.Context, b *benchRun) error {
 	cpu.perUnit(f, "baseline_cpu_ms_per_unit", members)
 	f["ratio"] = round(took.Seconds()/base.Seconds(), 2)
 
-	b.progress("per-member loop over %d members", loopMembers)
-	if _, err := db.Exec(ctx, `TRUNCATE base.runs, base.sends`); err != nil {
-		return fmt.Errorf("baseline: %w", err)
+	for _, form := range []struct {
+		key     string
+		perNode bool
+		members int
+	}{{"loop", true, max(loopMembers/4, 100)}, {"loop_by_wait", false, loopMembers}} {
+		b.progress("per-member loop over %d members (%s)", form.members, form.key)
+		if _, err := db.Exec(ctx, `TRUNCATE base.runs, base.sends`); err != nil {
+			return fmt.Errorf("baseline: %w", err)
+		}
+		cpu, begin = startCPU(ctx, db), time.Now()
+		if err := loopMembersThrough(ctx, db, form.members, enter, finish, form.perNode); err != nil {
+			return fmt.Errorf("per-member loop: %w", err)
+		}
+		loop := time.Since(begin).Seconds() / float64(form.members) * float64(members)
+		f[form.key+"_seconds_extrapolated"], f["ratio_"+form.key] = round(loop, 1), round(loop/took.Seconds(), 1)
+		cpu.perUnit(f, form.key+"_cpu_ms_per_unit", form.members)
+		f[form.key+"_members"] = form.members
 	}
-	begin = time.Now()
-	if err := loopMembersThrough(ctx, db, loopMembers, enter, finish); err != nil {
-		return fmt.Errorf("per-member loop: %w", err)
-	}
-	loop := time.Since(begin).Seconds() / float64(loopMembers) * float64(members)
-	f["loop_members"], f["loop_seconds_extrapolated"] = loopMembers, round(loop, 1)
-	f["ratio_loop"] = round(loop/took.Seconds(), 1)
 	return b.report(strconv.Itoa(members)+" members", f)
 }
 
-// loopMembersThrough takes members one by one, as engines without sets do: load, decide, write, one transaction a visit.
-func loopMembersThrough(ctx context.Context, db *pg.Pool, n int, enter, finish time.Time) error {
-	visit := func(birth int64, at time.Time, first bool) error {
-		return pg.InTx(ctx, db, func(tx pgx.Tx) error {
-			var tags []string
-			if err := tx.QueryRow(ctx, `SELECT tags FROM member.members WHERE id = $1`, birth).Scan(&tags); err != nil {
-				return err
-			}
-			vip := len(tags) > 0
-			run, node := id.Derived("loop", member.Birth(birth).String()), "m1"
-			if first {
-				_, err := tx.Exec(ctx, `INSERT INTO base.runs (birth, id, seed, journey, version, parked, since, due_at, entered_at, status, node)
-					VALUES ($1, $2, $1, 1, 1, true, $3, $4, $3, 'waiting', 'w1')`, birth, run, at, finish)
+// loopMembersThrough takes members one by one, as engines without sets do: load, decide, write. With perNode, each node that
+// a member visits is a transaction, as in engines that run a job per member and step; otherwise a member walks from wait to
+// wait in one, which is the least that a durable loop can do.
+func loopMembersThrough(ctx context.Context, db *pg.Pool, n int, enter, finish time.Time, perNode bool) error {
+	for i, at := range []time.Time{enter, finish} {
+		for birth := int64(1); birth <= int64(n); birth++ {
+			for done := false; !done; {
+				err := pg.InTx(ctx, db, func(tx pgx.Tx) (err error) {
+					for done = false; !done; {
+						if done, err = loopVisit(ctx, tx, birth, at, finish, i == 0); err != nil || perNode {
+							return err
+						}
+					}
+					return nil
+				})
 				if err != nil {
 					return err
 				}
-				if birth%10 >= 8 {
-					return nil
-				}
-			} else {
-				var status string
-				if err := tx.QueryRow(ctx, `SELECT status FROM base.runs WHERE birth = $1 AND id = $2 FOR UPDATE`, birth, run).Scan(&status); err != nil {
-					return err
-				}
-				_, err := tx.Exec(ctx, `UPDATE base.runs SET status = 'ended', node = 'x1', parked = false, due_at = NULL, ended_at = $3, reason = 'exit'
-					WHERE birth = $1 AND id = $2`, birth, run, at)
-				if err != nil {
-					return err
-				}
-				if node = "m3"; !vip && birth%2 == 0 {
-					return nil
-				}
-			}
-			_, err := tx.Exec(ctx, `INSERT INTO base.sends (send_key, birth, template, journey, version, node, run, at, state)
-				VALUES ($1, $2, 'a', 'mass', 1, $3, $4, $5, 'planned')`, journeys.EffectKey(run, node, 1), birth, node, run, at)
-			return err
-		})
-	}
-	for i := range 2 {
-		for birth := range int64(n) {
-			if err := visit(birth+1, []time.Time{enter, finish}[i], i == 0); err != nil {
-				return err
 			}
 		}
 	}
 	return nil
+}
+
+// loopVisit takes one member through the node it stands at; done says that the member waits or has ended.
+func loopVisit(ctx context.Context, tx pgx.Tx, birth int64, at, finish time.Time, first bool) (done bool, err error) {
+	run, node := id.Derived("loop", member.Birth(birth).String()), ""
+	var parked bool
+	err = tx.QueryRow(ctx, `SELECT node, parked FROM base.runs WHERE birth = $1 AND id = $2 FOR UPDATE`, birth, run).Scan(&node, &parked)
+	if pg.NoRows(err) {
+		_, err = tx.Exec(ctx, `INSERT INTO base.runs (birth, id, seed, journey, version, parked, since, due_at, entered_at, status, node)
+			VALUES ($1, $2, $1, 1, 1, false, $3, $3, $3, 'waiting', 'n1')`, birth, run, at)
+		node = "n1"
+	}
+	if err != nil {
+		return false, err
+	}
+	next := map[string]string{"m1": "w1", "m2": "w1", "w1": "c1", "m3": "g1", "g1": "x1", "m4": "x1"}[node]
+	switch node {
+	case "n1":
+		if next = "m1"; birth%10 >= 8 {
+			next = "w1"
+		} else if birth%10 >= 5 {
+			next = "m2"
+		}
+	case "c1":
+		var tags []string
+		if err := tx.QueryRow(ctx, `SELECT tags FROM member.members WHERE id = $1`, birth).Scan(&tags); err != nil {
+			return false, err
+		}
+		if next = "s2"; len(tags) > 0 {
+			next = "m3"
+		}
+	case "s2":
+		if next = "x1"; birth%2 == 1 {
+			next = "m4"
+		}
+	case "m1", "m2", "m3", "m4":
+		_, err := tx.Exec(ctx, `INSERT INTO base.sends (send_key, birth, template, journey, version, node, run, at, state)
+			VALUES ($1, $2, $3, 'mass', 1, $3, $4, $5, 'planned')`, journeys.EffectKey(run, node, 1), birth, node, run, at)
+		if err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case node == "x1":
+		_, err = tx.Exec(ctx, `UPDATE base.runs SET status = 'ended', due_at = NULL, ended_at = $3, reason = 'exit' WHERE birth = $1 AND id = $2`, birth, run, at)
+		return true, err
+	case node == "w1" && first:
+		_, err = tx.Exec(ctx, `UPDATE base.runs SET parked = true, since = $3, due_at = $4 WHERE birth = $1 AND id = $2`, birth, run, at, finish)
+		return true, err
+	}
+	_, err = tx.Exec(ctx, `UPDATE base.runs SET node = $3, parked = false, since = $4, due_at = $4 WHERE birth = $1 AND id = $2`, birth, run, next, at)
+	return false, err
 }

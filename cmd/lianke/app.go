@@ -153,7 +153,7 @@ func (a *app) openStores(ctx context.Context, how embedded.Options, settings ...
 }
 
 // wire constructs the modules, registers their operations, jobs and subscriptions, and lists their loops by role.
-func (a *app) wire(context.Context) error {
+func (a *app) wire(ctx context.Context) error {
 	a.jobs = jobs.New(a.db, a.log)
 	a.bus = events.New(a.db, a.clock, a.jobs)
 	a.auth = auth.New(a.db, a.clock, a.log, org.Tree{})
@@ -161,7 +161,7 @@ func (a *app) wire(context.Context) error {
 	a.api.Pages(api.Facts{Version: version(), Roles: a.cfg.Roles, AdminAddr: a.cfg.AdminAddr})
 	api.AccountRoutes(a.api, a.auth, len(a.cfg.PublicURL) > 5 && a.cfg.PublicURL[:5] == "https")
 
-	if err := a.wireMembers(); err != nil {
+	if err := a.wireMembers(ctx); err != nil {
 		return err
 	}
 	answers := api.NewIdempotency(a.db, a.clock, a.ring)

@@ -130,3 +130,20 @@ WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname 
 	}
 	return out
 }
+
+func TestAnotherMasterKeyIsRefusedBeforeItSealsAnything(t *testing.T) {
+	t.Parallel()
+	// Given an installation on a server of its own, and a mistyped data directory, which would get a key of its own
+	o := harness.Options{DatabaseURL: pgtest.URL(t), DataDir: t.TempDir()}
+	_, code := harness.Run(t, o, "segment", "count", "--rule", "all")
+	require.NotZero(t, code, "nothing is installed yet")
+	harness.Start(t, o).Stop()
+	wrong := o
+	wrong.DataDir = t.TempDir()
+	p, code := harness.Run(t, wrong, "import", "entities", "/dev/null")
+	// Then it is refused, says where to look, and leaves no key behind.
+	require.Equal(t, 1, code)
+	require.Contains(t, p.Log(), "installation.other_key")
+	require.NoFileExists(t, filepath.Join(wrong.DataDir, "master.key"))
+	harness.Start(t, o).Stop()
+}

@@ -25,12 +25,8 @@ type members struct {
 }
 
 // wireMembers constructs them on the stack.
-func (a *app) wireMembers() error {
-	key, err := a.cfg.LoadMasterKey()
-	if err != nil {
-		return err
-	}
-	if a.ring, err = crypt.New(key); err != nil {
+func (a *app) wireMembers(ctx context.Context) (err error) {
+	if a.ring, err = a.openRing(ctx); err != nil {
 		return err
 	}
 	a.activity = activity.NewLog(a.db, a.clock, a.log)

@@ -75,6 +75,18 @@ func TestSimulationEqualsTheRealRun(t *testing.T) {
 	}
 }
 
+// Members enter a scheduled journey in the rehearsal, too, if the log knows nothing of them.
+func TestSimulationOfAScheduleWithoutHistory(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.members(3)
+	b.publish("daily", doc(`{"trigger":{"kind":"schedule","schedule":{"every":"day","time":"09:00"}},"audience":{"mod":[1,0]},"reentry":{"policy":"always"}}`, message, end))
+	sim, err := b.service.Simulate(t.Context(), "daily", journeys.SimulateOptions{From: t0, To: t0.Add(24 * time.Hour)})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, sim.Started)
+	require.EqualValues(t, 3, sim.Messages["sms"])
+}
+
 // stream makes a repeatable history. Each member's births lie in one shard of the feed or are far apart in time.
 func stream(m []member.Birth, end time.Time) []fact {
 	var out []fact

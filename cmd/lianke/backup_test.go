@@ -62,7 +62,9 @@ func TestADamagedBackupChangesNothing(t *testing.T) {
 	t.Parallel()
 	source := harness.Options{DatabaseURL: pgtest.URL(t), DataDir: t.TempDir()}
 	file := filepath.Join(t.TempDir(), "lianke.backup")
-	p, code := harness.Run(t, source, "backup", file)
+	p, code := harness.Run(t, source, "migrate")
+	require.Equal(t, 0, code, p.Log())
+	p, code = harness.Run(t, source, "backup", file)
 	require.Equal(t, 0, code, p.Log())
 	whole, err := os.ReadFile(file)
 	require.NoError(t, err)

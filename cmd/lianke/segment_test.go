@@ -20,8 +20,11 @@ func TestMistypedRuleWarns(t *testing.T) {
 	const rule = `{"not":{"event":"oder_paid"}}`
 	path := filepath.Join(t.TempDir(), "rule.json")
 	require.NoError(t, os.WriteFile(path, []byte(rule), 0o600))
+	o := harness.Options{DatabaseURL: pgtest.URL(t), DataDir: t.TempDir()}
+	_, code := harness.Run(t, o, "migrate")
+	require.Zero(t, code)
 	for _, word := range []string{"count", "members", "explain"} {
-		p, code := harness.Run(t, harness.Options{DatabaseURL: pgtest.URL(t), DataDir: t.TempDir()}, "segment", word, "--rule", path, "--json")
+		p, code := harness.Run(t, o, "segment", word, "--rule", path, "--json")
 		require.Zero(t, code, p.Log())
 		require.Contains(t, p.Log(), "not.event: warning: no activity oder_paid was ever logged: the condition counts none → did you mean order_paid?")
 		var out struct{ Warnings []fault.Field }

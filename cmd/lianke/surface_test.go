@@ -149,6 +149,7 @@ var scoped = []struct {
 	{"POST", "/api/v1/members/ID/merge", `{"other":"ID","reason":"x"}`},
 	{"POST", "/api/v1/members/ID/split", `{"births":["ID"],"reason":"x"}`},
 	{"POST", "/api/v1/members/ID/identity/revoke", `{"evidence":"1","reason":"x"}`},
+	{"POST", "/api/v1/members/ID/identity/release", `{"reason":"x"}`},
 	{"GET", "/api/v1/members/ID/timeline", ""},
 	{"GET", "/api/v1/members/ID/points", ""},
 	{"GET", "/api/v1/members/ID/point-lots", ""},

@@ -35,7 +35,7 @@ const Deadline = 30 * time.Second
 type Options struct {
 	DatabaseURL string   // required
 	RedisURL    string   // default: LIANKE_TEST_REDIS_URL, else off
-	DataDir     string   // default: a directory of the test's own; processes that share keys share it
+	DataDir     string   // default: a directory of the process's own, and the master key that all such processes have
 	Roles       []string // of Start; default: all
 	Env         []string // more variables, NAME=value
 	Args        []string // more flags
@@ -90,6 +90,7 @@ func Command(t testing.TB, o Options, args ...string) *Process {
 	}
 	if o.DataDir == "" {
 		o.DataDir = t.TempDir()
+		o.Env = append([]string{"LIANKE_MASTER_KEY=" + strings.Repeat("5eed", 16)}, o.Env...)
 	}
 	p := &Process{t: t, out: &buffer{}, log: &buffer{}, exited: make(chan struct{})}
 	p.cmd = exec.Command(Binary(t), args...)

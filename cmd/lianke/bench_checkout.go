@@ -219,7 +219,7 @@ func prepareCheckouts(ctx context.Context, a *app, n int) ([][]byte, error) {
 			var obs []identity.Observation
 			for i := from; i < min(from+500, n); i++ {
 				obs = append(obs, identity.Observation{
-					Keys: []identity.Key{{NS: identity.NSPhone, Value: fmt.Sprintf("138%08d", i)}}, Kind: identity.KindOrder, Source: "bench", At: now,
+					Keys: []identity.Key{{NS: identity.NSSource, Scope: "bench", Value: fmt.Sprint(i)}}, Kind: identity.KindOrder, Source: "bench", At: now,
 					EventKey: fmt.Sprint(i), Mode: member.ModeLive,
 				})
 			}

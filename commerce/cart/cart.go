@@ -166,9 +166,9 @@ func (s *Service) Merge(ctx context.Context, tx pgx.Tx, from, to member.Birth) e
 	return mergeLines(ctx, tx, *guest, *mine, now)
 }
 
-// Empty takes what was ordered out of the carts of the births.
-func (s *Service) Empty(ctx context.Context, tx pgx.Tx, births []member.Birth, skus []string) error {
-	return removeLines(ctx, tx, births, skus, s.clock.Now())
+// QueueEmpty takes what was ordered out of the open carts of the births, by a statement of the caller's batch.
+func (s *Service) QueueEmpty(b *pgx.Batch, births []member.Birth, skus []string) {
+	b.Queue(removeLinesSQL, pg.Args{"births": births, "skus": skus, "now": s.clock.Now()})
 }
 
 // idle is how long a cart rests before it counts as abandoned.

@@ -149,13 +149,6 @@ UPDATE commerce.carts
 SET version = version + 1, updated_at = @now
 WHERE id IN (SELECT id FROM mine)`
 
-func removeLines(ctx context.Context, tx pgx.Tx, births []member.Birth, skus []string, now time.Time) error {
-	if _, err := tx.Exec(ctx, removeLinesSQL, pg.Args{"births": births, "skus": skus, "now": now}); err != nil {
-		return fmt.Errorf("empty carts: %w", err)
-	}
-	return nil
-}
-
 type idleCart struct {
 	Cart
 	lines int64

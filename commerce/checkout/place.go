@@ -69,6 +69,13 @@ func (in *Place) hash() ([]byte, error) {
 	return sum[:], nil
 }
 
+// Every statement of a checkout finds a few rows by key, whatever its parameters and however few rows a young table has:
+// planning them anew each time, as PostgreSQL does while it takes a general plan for dearer, costs as much as running them,
+// and a general plan made while a table was empty must not scan it when it is full.
+const plansByKeySQL = `
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)`
+
 // The row of the request is the first thing a checkout writes: a second one under the same key waits for it here.
 const claimSQL = `
 INSERT INTO commerce.checkouts (caller, request, hash, order_no, birth, coupons, programme, points, created_at)
@@ -261,6 +268,7 @@ func (s *Service) read(ctx context.Context, tx pgx.Tx, in Place, hash []byte, nu
 	for i, c := range in.Coupons {
 		codes[i] = coupon.Normalise(c)
 	}
+	b.Queue(plansByKeySQL)
 	b.Queue(claimSQL, pg.Args{
 		"caller": in.Caller, "request": in.Request, "hash": hash, "order_no": number, "birth": in.Birth, "coupons": codes,
 		"programme": terms.Programme, "points": in.Points, "now": now,
@@ -349,6 +357,7 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, in Place, o *order.Order
 			payment.QueueCreate(&b, payment.New(o.OrderNo, t.TenderNo, terms.Merchant, t.AmountFen, o.PlacedAt, *o.PayBy))
 		}
 	}
+	s.carts.QueueEmpty(&b, r.facts.births, in.skus())
 	deliver, err := s.bus.Queue(&b, order.Placed{OrderNo: o.OrderNo, Birth: o.Birth, Touchpoint: o.Touchpoint, Store: o.Store})
 	if err != nil {
 		return nil, err

@@ -45,8 +45,8 @@ var fences = map[string][]string{
 }
 
 // downward is the order of the commerce packages: each may import those before it.
-var downward = []string{"org", "product", "price", "promotion", "coupon", "inventory", "cart", "order", "payment", "checkout",
-	"sourcing", "fulfilment", "aftersale", "settlement", "credit"}
+var downward = []string{"org", "product", "price", "coupon", "inventory", "promotion", "sourcing", "cart", "order", "payment", "fulfilment",
+	"checkout", "aftersale", "settlement", "credit", "pos"}
 
 type pkg struct {
 	ImportPath   string

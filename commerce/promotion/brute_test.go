@@ -86,35 +86,34 @@ func (b *brute) try(used []bool) (money.Fen, bool) {
 	return w.score, true
 }
 
+// perLine shares the lines among those in the contest; the winners are done.
 func (b *brute) perLine(w *world, used, done []bool, from, to int) bool {
 	owner, top := make([]int, len(w.lines)), make([]money.Fen, len(w.lines))
 	for i := from; i < to; i++ {
-		if !used[i] {
+		if !used[i] || !b.allowed(done, i) {
+			continue
+		}
+		e := &effect{}
+		w.work(b.all[i], e, false)
+		for _, l := range e.touched {
+			if e.line[l] > top[l] && e.some() {
+				owner[l], top[l] = i+1, e.line[l]
+			}
+		}
+	}
+	for i := from; i < to; i++ {
+		e, c := &effect{}, *b.all[i]
+		c.only = make([]bool, len(owner))
+		for l := range owner {
+			c.only[l] = owner[l] == i+1
+		}
+		if !slices.Contains(owner, i+1) {
 			continue
 		}
 		if !b.allowed(done, i) {
 			return false
 		}
 		done[i] = true
-		e := &effect{}
-		if w.work(b.all[i], e, false); !e.some() {
-			return false
-		}
-		for _, l := range e.touched {
-			if e.line[l] > top[l] {
-				owner[l], top[l] = i+1, e.line[l]
-			}
-		}
-	}
-	for i := from; i < to; i++ {
-		if !used[i] {
-			continue
-		}
-		e, c := &effect{}, *b.all[i]
-		c.only = make([]bool, len(owner))
-		for l := range owner {
-			c.only[l] = owner[l] == i+1
-		}
 		if w.work(&c, e, false); !e.some() {
 			return false
 		}
@@ -323,7 +322,7 @@ func randomCase(seed uint64, n int) (*Compiled, Cart) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	for {
 		cart := randomCart(r)
-		count := 1 + r.IntN(n)
+		count := 1 + min(r.IntN(n), r.IntN(n))
 		set := randomSet(r, count)
 		claims := r.IntN(min(3, count))
 		for _, rule := range set.Rules[:claims] {
@@ -376,7 +375,9 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 				best := slices.Clone(s.run())
 				b := brute{c: c, w: newWorld(&cart, c.groups, c.caps), all: all}
 				b.run()
-				if s.cut || s.most != b.most || !slices.Equal(best, b.best) {
+				// Where lines choose, different contests may have the same winners.
+				perLine := slices.ContainsFunc(all, func(o *candidate) bool { return o.bestPerLine(c) >= 0 })
+				if s.cut || s.most != b.most || (!perLine && !slices.Equal(best, b.best)) {
 					fails <- fmt.Sprintf("seed %d: search %d %v, brute force %d %v", seed, s.most, best, b.most, b.best)
 				}
 			}

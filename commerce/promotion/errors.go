@@ -4,9 +4,11 @@ import "github.com/lianke/lianke/internal/fault"
 
 // The faults of promotions.
 var (
-	ErrInvalid = fault.New(fault.Invalid, "promotion.invalid", "促销内容有误", "the promotion is malformed")
+	ErrInvalid = fault.New(fault.Invalid, "promotion.invalid", "促销内容有误", "the promotion is malformed").
+			WithHint("请按各字段的提示更正", "correct the fields named")
 
-	ErrCart = fault.New(fault.Invalid, "promotion.cart", "购物车内容有误", "the cart is malformed")
+	ErrCart = fault.New(fault.Invalid, "promotion.cart", "购物车内容有误", "the cart is malformed").
+		WithHint("请按各字段的提示更正", "correct the fields named")
 
 	ErrNotFound = fault.New(fault.NotFound, "promotion.not_found", "没有促销 {code}", "there is no promotion {code}").
 			WithHint("请核对促销代码", "check the code; GET /api/v1/promotions lists them")
@@ -23,7 +25,7 @@ var (
 	ErrNotLive = fault.New(fault.Conflict, "promotion.not_live", "促销 {code} 第 {version} 版已不再有效", "version {version} of promotion {code} is no longer live").
 			WithHint("请重新报价", "quote the cart again")
 
-	ErrExhausted = fault.New(fault.Conflict, "promotion.exhausted", "促销 {code} 的{what}已用完", "the {limit} of promotion {code} is used up").
+	ErrExhausted = fault.New(fault.Conflict, "promotion.exhausted", "促销 {code} 的名额或预算已用完", "the limits or the budget of promotion {code} are used up").
 			WithHint("请重新报价", "quote the cart again")
 
 	ErrClaimed = fault.New(fault.Conflict, "promotion.claimed", "订单 {order} 已占用过其他促销额度", "order {order} has claimed other promotions before").

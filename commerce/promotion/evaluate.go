@@ -3,6 +3,7 @@ package promotion
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/lianke/lianke/internal/money"
 )
@@ -35,7 +36,9 @@ func evaluate(rules *Compiled, cart Cart, all bool) Result {
 	} else {
 		rules.candidates(&cart).each(func(i int) { consider(rules.rules[i]) })
 	}
-	for _, k := range cart.Coupons {
+	claims := slices.Clone(cart.Coupons)
+	slices.SortFunc(claims, func(a, b CouponClaim) int { return strings.Compare(a.Code, b.Code) })
+	for _, k := range claims {
 		k.Rule.coupon, k.Rule.Promotion = k.Code, cmp.Or(k.Template, k.Rule.Promotion)
 		consider(rules.prepare(k.Rule))
 	}
@@ -103,7 +106,7 @@ func (s *search) replayShared(blk []*candidate, best []bool, res *Result) {
 		} else if s.w.work(c, e, false); !e.some() {
 			alone[i] = c.why(e.code, e.need, e.have, "")
 		} else {
-			alone[i] = c.why(CodeNotBest, 0, 0, "")
+			alone[i] = c.why(CodeBetter, 0, 0, "")
 		}
 		if best[c.id] {
 			s.used[c.id] = true

@@ -1,13 +1,14 @@
 package promotion
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/lianke/lianke/internal/money"
 )
 
 // maxNodes bounds the search; what it has not looked at by then shows as Result.Gap.
-const maxNodes = 20_000
+const maxNodes = 5_000
 
 // search finds the combination of candidates that gives most. The candidates have one order; a combination says of each
 // whether it is used, and is worked out in that order, each rule on what those before it left. It is feasible when
@@ -16,9 +17,11 @@ const maxNodes = 20_000
 //   - of a group that chooses for the order (best, first, stackable with max) no more children are used than it allows,
 //   - in a first group every rule is used that gives something and is not stood in the way of,
 //   - the order's caps hold,
-//   - every rule used gives something where its turn comes.
+//   - every rule used gives something where its turn comes,
+//   - in a group that chooses the best per line, each line goes to the rule, of those not left out, that takes most off it
+//     alone (the earlier of two that take as much), and these winners are what is used.
 //
-// Of the combinations that give most it returns the first, counting "used" before "not used" from the first candidate on.
+// Of the combinations that give most it returns the first it meets, "used" before "not used" from the first candidate on.
 //
 // Branch and bound: depth first, "used" first. Rules only ever lower prices and use up stock, and no rule gives more when
 // prices are lower (see world.work), so what the remaining rules would each give now bounds what they can give together.
@@ -136,7 +139,9 @@ func (s *search) block(b int) {
 	}
 	s.nodes++
 	if blk := s.blocks[b]; blk[0].bestPerLine(s.c) >= 0 {
-		s.pick(b, 0)
+		t := s.newContest(b)
+		t.later = s.bound(b + 1)
+		s.pick(t)
 	} else {
 		s.single(b, blk[0])
 	}
@@ -169,28 +174,137 @@ func (s *search) use(c *candidate, e *effect, on func()) {
 	s.used[c.id] = false
 }
 
-// pick branches on the candidates of a group that chooses the best per line, from the i-th on; when all are decided, the
-// lines are shared out and their rules work.
-func (s *search) pick(b, i int) {
-	blk := s.blocks[b]
-	if i == len(blk) {
-		s.share(b, func() { s.block(b + 1) })
+// contest is a group that chooses the best per line, where its turn has come. Every rule of it competes unless the search
+// leaves it out; a line goes to the rule that takes most off it when it works alone.
+type contest struct {
+	b      int
+	offers [][]offer // line → the most first
+	caps   [][]offer // line → at most so much may the rule take off it, whatever lines it gets; the most first
+	out    []bool    // by candidate: left out, or stood in the way of
+	kept   []bool
+	later  money.Fen // bound of the blocks behind
+}
+
+type offer struct {
+	c *candidate
+	v money.Fen
+}
+
+func (s *search) newContest(b int) *contest {
+	t := &contest{b: b, offers: make([][]offer, len(s.w.lines)), caps: make([][]offer, len(s.w.lines)), out: make([]bool, len(s.all)), kept: make([]bool, len(s.all))}
+	e := s.buf[len(s.all)]
+	for _, c := range s.blocks[b] {
+		if by, _ := s.blocked(c); by != "" {
+			t.out[c.id] = true
+			continue
+		}
+		if s.w.work(c, e, false); !e.some() {
+			t.out[c.id] = true
+			continue
+		}
+		for _, l := range e.touched {
+			if e.line[l] > 0 {
+				t.offers[l] = append(t.offers[l], offer{c, e.line[l]})
+			}
+		}
+		s.w.work(c, e, true)
+		for _, l := range c.touchable(s.w) {
+			t.caps[l] = append(t.caps[l], offer{c, s.lineCap(c, e, l)})
+		}
+	}
+	for l := range t.offers {
+		slices.SortStableFunc(t.offers[l], func(a, b offer) int { return cmp.Compare(b.v, a.v) })
+		slices.SortStableFunc(t.caps[l], func(a, b offer) int { return cmp.Compare(b.v, a.v) })
+	}
+	return t
+}
+
+// touchable are the lines that the rule may discount now.
+func (c *candidate) touchable(w *world) []int32 {
+	lines := make([]int32, 0, len(c.lines))
+	for i, l := range w.lines {
+		line := int32(i)
+		if in := slices.Contains(c.lines, line); (c.Kind == KindAddOn && c.isAddOn(l) || c.Kind != KindAddOn && in) && w.sees(c, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// lineCap is at least what the rule can take off the line when it gets any of the lines it sees; e is its bound.
+func (s *search) lineCap(c *candidate, e *effect, line int32) money.Fen {
+	alone := c.Benefit.Most == 0 && c.MaxDiscount == 0 && s.w.capLeft < 0 && (c.Kind == KindItemDiscount || c.Kind == KindMemberPrice)
+	if alone {
+		return e.line[line]
+	}
+	most := min(e.amount, s.w.left[line])
+	if c.Kind == KindNthUnit || c.Kind == KindBuyGet {
+		var off money.Fen
+		for u := s.w.from[line]; u < s.w.from[line+1]; u++ {
+			off += money.Bp(s.w.unit[u], c.Benefit.PercentBp)
+		}
+		most = min(most, off)
+	}
+	return most
+}
+
+// bound is at least what the rules of the contest can give together.
+func (t *contest) bound() money.Fen {
+	var sum money.Fen
+	for _, caps := range t.caps {
+		if i := slices.IndexFunc(caps, func(o offer) bool { return !t.out[o.c.id] }); i >= 0 {
+			sum += caps[i].v
+		}
+	}
+	return sum
+}
+
+// next is the first winner of a line that is not kept yet.
+func (t *contest) next() *candidate {
+	var next *candidate
+	for _, offers := range t.offers {
+		if i := slices.IndexFunc(offers, func(o offer) bool { return !t.out[o.c.id] }); i >= 0 {
+			if c := offers[i].c; !t.kept[c.id] && (next == nil || c.id < next.id) {
+				next = c
+			}
+		}
+	}
+	return next
+}
+
+// pick branches on one winner after the other: it is kept, or left out, so that its lines go to others. When all winners
+// are kept, their rules work.
+func (s *search) pick(t *contest) {
+	if s.most >= 0 {
+		if s.nodes >= maxNodes {
+			s.cut = true
+			return
+		}
+		if s.w.score+t.bound()+t.later <= s.most {
+			return
+		}
+	}
+	s.nodes++
+	c := t.next()
+	if c == nil {
+		s.share(t.b, func() { s.block(t.b + 1) })
 		return
 	}
-	c := blk[i]
 	if by, _ := s.blocked(c); by == "" {
-		s.used[c.id] = true
+		s.used[c.id], t.kept[c.id] = true, true
 		s.active.add(c, 1)
-		s.pick(b, i+1)
+		s.pick(t)
 		s.active.add(c, -1)
-		s.used[c.id] = false
+		s.used[c.id], t.kept[c.id] = false, false
 	}
-	s.pick(b, i+1)
+	t.out[c.id] = true
+	s.pick(t)
+	t.out[c.id] = false
 }
 
 // share gives each line to the rule in use, of the block, that takes most off it when it works alone, and lets the rules
-// work on their lines. A rule that ends up with nothing makes the combination the same as one without it, which the search
-// sees too.
+// work on their lines. If one of them then gives nothing (its bundle is broken) the combination is not feasible; the search
+// sees those without it too.
 func (s *search) share(b int, on func()) {
 	blk := s.blocks[b]
 	owner := make([]int, len(s.w.lines))
@@ -321,31 +435,35 @@ func (s *search) bound(b int) money.Fen {
 	var goods, other money.Fen
 	var pools []pool
 	e := s.buf[len(s.all)]
-	for _, blk := range s.blocks[b:] {
-		for _, c := range blk {
-			if by, _ := s.blocked(c); by != "" {
-				continue
-			}
-			s.w.work(c, e, true)
-			if !e.some() {
-				continue
-			}
-			gain := e.amount + e.worth
-			// In the outermost group with a limit, only the best children count.
-			if i := slices.IndexFunc(c.ancestors, func(a ancestor) bool { return limit(s.c.groups[a.group]) > 0 }); i >= 0 {
-				a := c.ancestors[i]
-				child := c.childOf(a)
-				k := slices.IndexFunc(pools, func(p pool) bool { return p.group == int32(a.group) && p.child == child })
-				if k < 0 {
-					pools = append(pools, pool{int32(a.group), child, gain})
-				} else {
-					pools[k].sum += gain
-				}
-			} else if c.level <= 1 {
-				goods += gain
+	add := func(c *candidate, gain money.Fen) {
+		// In the outermost group with a limit, only the best children count.
+		if i := slices.IndexFunc(c.ancestors, func(a ancestor) bool { return limit(s.c.groups[a.group]) > 0 }); i >= 0 {
+			a := c.ancestors[i]
+			child := c.childOf(a)
+			k := slices.IndexFunc(pools, func(p pool) bool { return p.group == int32(a.group) && p.child == child })
+			if k < 0 {
+				pools = append(pools, pool{int32(a.group), child, gain})
 			} else {
-				other += gain
+				pools[k].sum += gain
 			}
+		} else if c.level <= 1 {
+			goods += gain
+		} else {
+			other += gain
+		}
+	}
+	for i, blk := range s.blocks[b:] {
+		if blk[0].bestPerLine(s.c) >= 0 {
+			if gain := s.newContest(b + i).bound(); gain > 0 {
+				add(blk[0], gain)
+			}
+			continue
+		}
+		if by, _ := s.blocked(blk[0]); by != "" {
+			continue
+		}
+		if s.w.work(blk[0], e, true); e.some() {
+			add(blk[0], e.amount+e.worth)
 		}
 	}
 	if len(pools) > 0 {

@@ -41,6 +41,7 @@ const (
 	CodeCapCoupons    Code = "cap_coupons"
 	CodeCapDiscount   Code = "cap_discount"
 	CodeNotBest       Code = "not_best"
+	CodeBetter        Code = "better"
 )
 
 // money reports whether Need and Have of the reason are amounts.
@@ -74,6 +75,7 @@ var sayings = map[Code]fault.Text{
 	CodeCapPromotions: {ZH: "已达每单优惠个数上限", EN: "the order has as many promotions as it may"},
 	CodeCapCoupons:    {ZH: "已达每单用券张数上限", EN: "the order has as many coupons as it may"},
 	CodeCapDiscount:   {ZH: "已达整单优惠上限", EN: "the order has as much discount as it may"},
+	CodeBetter:        {ZH: "这些商品已享更优惠的活动", EN: "has lost its goods to better ones"},
 	CodeNotBest:       {ZH: "不用它合计更优惠", EN: "without it the order gets more off"},
 }
 

@@ -66,6 +66,7 @@ type app struct {
 	members
 	messaging
 	loyalty
+	pricing
 	selling
 	settling
 
@@ -177,6 +178,7 @@ func (a *app) wire(ctx context.Context) error {
 	}
 	a.wireSegments()
 	a.wireLoyalty()
+	a.wirePricing()
 	a.wireSettlement()
 	if err := a.wireSelling(); err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 func importCommand() command {
 	return command{
 		name: "import", args: "KIND FILE…",
-		about: "load CSV, CSV.gz or XLSX files: products, org, entities, members, stock, orders, events, coupons, campaigns",
+		about: "load CSV, CSV.gz or XLSX files: products, prices, org, entities, members, stock, orders, events, coupons, campaigns",
 		run:   runImport,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
 	"github.com/lianke/lianke/commerce/org"
+	"github.com/lianke/lianke/commerce/price"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/importer"
 	"github.com/lianke/lianke/internal/ledger"
@@ -24,7 +25,7 @@ func (a *app) wireIngest() {
 		return org.Ensure(ctx, tx, codes, org.KindStore, now)
 	}
 	a.importer = importer.New(a.db, a.clock,
-		product.Import{}, org.ImportUnits{}, org.ImportEntities{},
+		product.Import{}, price.Import{}, org.ImportUnits{}, org.ImportEntities{},
 		tracking.NewImportMembers(a.door, stores), tracking.NewImportEvents(a.graph, a.activity),
 		order.NewImport(a.graph, a.activity), campaign.NewImport(a.graph, a.activity),
 		inventory.NewImportKind(a.stock),

@@ -10,8 +10,8 @@ import (
 	"github.com/lianke/lianke/member"
 )
 
-// liveSet is what a big brand has running: n promotions over 2,000 SKUs, by category, brand and store, and a few for all.
-func liveSet(n int) Set {
+// manyRules is what a big brand has running: n promotions over 2,000 SKUs, by category, brand and store, and a few for all.
+func manyRules(n int) Set {
 	set := Set{Groups: []Group{{Code: "item", Mode: ModeBest, Scope: ScopeItem}, {Code: "full", Mode: ModeBest, Scope: ScopeOrder}}}
 	for i := range n {
 		r := Rule{Promotion: fmt.Sprintf("p%04d", i), Version: 1, Name: "p", Bearers: hq}
@@ -63,7 +63,7 @@ func liveCart(i int) Cart {
 func BenchmarkEvaluate(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			c, err := Compile(liveSet(n))
+			c, err := Compile(manyRules(n))
 			require.NoError(b, err)
 			carts := make([]Cart, 256)
 			for i := range carts {
@@ -85,7 +85,7 @@ func BenchmarkEvaluate(b *testing.B) {
 
 func TestLiveCartsAreExact(t *testing.T) {
 	t.Parallel()
-	c, err := Compile(liveSet(1000))
+	c, err := Compile(manyRules(1000))
 	require.NoError(t, err)
 	for i := range 256 {
 		res := Evaluate(c, liveCart(i))

@@ -14,7 +14,7 @@ type LineKind string
 // The kinds of lines.
 const (
 	LineSale      LineKind = "sale" // also if empty
-	LineComponent LineKind = "component"
+	LineComponent LineKind = "bundle_component"
 	LineGift      LineKind = "gift"
 	LineFee       LineKind = "fee"
 )
@@ -32,7 +32,7 @@ type Line struct {
 	UnitPrice   money.Fen `json:"unit_price_fen" doc:"the list price everything starts from"`
 	MemberPrice money.Fen `json:"member_price_fen,omitempty" doc:"0: there is none"`
 	FloorPrice  money.Fen `json:"floor_price_fen,omitempty" doc:"no discount brings a unit below it"`
-	Kind        LineKind  `json:"kind,omitempty" enum:"sale,component,gift,fee"`
+	Kind        LineKind  `json:"kind,omitempty" enum:"sale,bundle_component,gift,fee"`
 }
 
 // Member is what is known of who buys.

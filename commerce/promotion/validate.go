@@ -294,7 +294,7 @@ func (c Cart) Validate() error {
 		p.unless(l.ID != "" && len(l.ID) <= 100 && !ids[l.ID], path+".id", "value", "不能为空或重复", "is empty or occurs twice", "请为每行指定不同的 id", "give each line an id of its own")
 		p.unless(l.SKU != "", path+".sku", "empty", "缺少 SKU", "is empty", "请填写 SKU", "name the SKU")
 		p.unless(l.Quantity >= 1 && l.Quantity <= maxUnits, path+".quantity", "range", "须为 1 到 100000", "is not 1 to 100,000", "请更正数量", "correct the quantity")
-		p.unless(slices.Contains([]LineKind{"", LineSale, LineComponent, LineGift, LineFee}, l.Kind), path+".kind", "enum", "不是可用的行类型", "is not a kind of line", "可用:sale, component, gift, fee", "allowed: sale, component, gift, fee")
+		p.unless(slices.Contains([]LineKind{"", LineSale, LineComponent, LineGift, LineFee}, l.Kind), path+".kind", "enum", "不是可用的行类型", "is not a kind of line", "可用:sale, bundle_component, gift, fee", "allowed: sale, bundle_component, gift, fee")
 		p.amount(path+".unit_price_fen", l.UnitPrice)
 		p.amount(path+".member_price_fen", l.MemberPrice)
 		p.amount(path+".floor_price_fen", l.FloorPrice)

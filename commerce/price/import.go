@@ -18,13 +18,14 @@ func (Import) Name() string { return "prices" }
 // Columns are those of the import contract.
 func (Import) Columns() []importer.Column {
 	return []importer.Column{
-		{Name: "sku", Required: true}, {Name: "kind", Required: true}, {Name: "level"}, {Name: "price_fen", Required: true}, {Name: "effective_at", Required: true},
+		{Name: "sku", Required: true}, {Name: "kind", Required: true, Values: kindNames()}, {Name: "level"}, {Name: "price_fen", Required: true}, {Name: "effective_at", Required: true},
 	}
 }
 
 // Parse reads one price. An empty price_fen ends the price of that level.
 func (Import) Parse(f *importer.Fields) (string, any) {
-	p := Price{SKU: f.Need("sku"), Kind: Kind(f.Need("kind")), Level: Level(f.Text("level")), EffectiveAt: f.Time("effective_at")}
+	f.Need("kind")
+	p := Price{SKU: f.Need("sku"), Kind: Kind(f.OneOf("kind", "", kindNames()...)), Level: Level(f.Text("level")), EffectiveAt: f.Time("effective_at")}
 	f.Need("effective_at")
 	if f.Text("price_fen") != "" {
 		v := f.Fen("price_fen")
@@ -64,4 +65,12 @@ func (Import) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]importer
 		prices = append(prices, p)
 	}
 	return results, putPrices(ctx, tx, "import", "", b.Now, prices)
+}
+
+func kindNames() []string {
+	names := make([]string, len(Kinds))
+	for i, k := range Kinds {
+		names[i] = string(k)
+	}
+	return names
 }

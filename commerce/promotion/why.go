@@ -80,18 +80,18 @@ var sayings = map[Code]fault.Text{
 }
 
 func (r *rule) why(code Code, need, have int64, by string) Why {
-	number := func(v int64) string {
-		if code.money() {
-			return money.Fen(v).String()
-		}
-		return strconv.FormatInt(v, 10)
-	}
-	fill := strings.NewReplacer("{need}", number(need), "{have}", number(have), "{by}", by)
 	text := sayings[code]
-	w := Why{
-		Promotion: r.Promotion, Version: r.Version, Coupon: r.coupon, Applied: code == CodeApplied, Code: code,
-		Text: fault.Text{ZH: fill.Replace(text.ZH), EN: fill.Replace(text.EN)}, Need: need, Have: have, By: by,
+	if strings.Contains(text.EN, "{") {
+		number := func(v int64) string {
+			if code.money() {
+				return money.Fen(v).String()
+			}
+			return strconv.FormatInt(v, 10)
+		}
+		fill := strings.NewReplacer("{need}", number(need), "{have}", number(have), "{by}", by)
+		text = fault.Text{ZH: fill.Replace(text.ZH), EN: fill.Replace(text.EN)}
 	}
+	w := Why{Promotion: r.Promotion, Version: r.Version, Coupon: r.coupon, Applied: code == CodeApplied, Code: code, Text: text, Need: need, Have: have, By: by}
 	if code == CodeApplied && r.Kind == KindGift {
 		w.Text = fault.Text{ZH: "已赠 " + strconv.FormatInt(have, 10) + " 件", EN: "gives " + strconv.FormatInt(have, 10)}
 	}

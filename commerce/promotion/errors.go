@@ -28,6 +28,9 @@ var (
 	ErrExhausted = fault.New(fault.Conflict, "promotion.exhausted", "促销 {code} 的名额或预算已用完", "the limits or the budget of promotion {code} are used up").
 			WithHint("请重新报价", "quote the cart again")
 
+	ErrCoupon = fault.New(fault.Precondition, "promotion.coupon", "券 {code} 在此单用不上({why})", "coupon {code} is of no use here ({why})").
+			WithHint("请移除该券,或调整商品", "take the coupon out, or change the goods")
+
 	ErrClaimed = fault.New(fault.Conflict, "promotion.claimed", "订单 {order} 已占用过其他促销额度", "order {order} has claimed other promotions before").
 			WithHint("请先释放该订单的占用", "release what the order holds first")
 )

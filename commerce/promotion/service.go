@@ -59,7 +59,8 @@ type liveSet struct {
 	rules    *Compiled
 	limits   map[string]Limits // by promotion
 	versions map[string]int
-	limited  []string // promotions with a limit per member, and the limits
+	counted  map[string]bool // promotions with any limit
+	limited  []string        // promotions with a limit per member, and the limits
 	most     []int64
 }
 

@@ -307,9 +307,12 @@ func loadLive(ctx context.Context, db pg.DB) (*liveSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	live := &liveSet{revision: st.Revision, limits: map[string]Limits{}, versions: map[string]int{}}
+	live := &liveSet{revision: st.Revision, limits: map[string]Limits{}, versions: map[string]int{}, counted: map[string]bool{}}
 	for _, r := range set.Rules {
 		live.limits[r.Promotion], live.versions[r.Promotion] = r.Limits, r.Version
+		if r.Limits != (Limits{}) {
+			live.counted[r.Promotion] = true
+		}
 		if r.Limits.PerMember > 0 {
 			live.limited, live.most = append(live.limited, r.Promotion), append(live.most, r.Limits.PerMember)
 		}

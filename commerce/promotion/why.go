@@ -97,3 +97,10 @@ func (r *rule) why(code Code, need, have int64, by string) Why {
 	}
 	return w
 }
+
+// Refuse returns the fault that a coupon takes nothing off, with the reason.
+func (w Why) Refuse() error {
+	f := ErrCoupon.With("code", w.Coupon)
+	f.Text.ZH, f.Text.EN = strings.ReplaceAll(f.Text.ZH, "{why}", w.Text.ZH), strings.ReplaceAll(f.Text.EN, "{why}", w.Text.EN)
+	return f
+}

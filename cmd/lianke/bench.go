@@ -35,6 +35,7 @@ func benchmarks() []benchmark {
 		ingestBench(),
 		journeyMassBench(),
 		sendBench(),
+		hotSKUBench(),
 	}
 }
 

@@ -114,12 +114,14 @@ func findReservations(ctx context.Context, db pg.DB, ref Ref) ([]Reservation, er
 func confirm(ctx context.Context, tx pgx.Tx, ref Ref, now time.Time) ([]Reservation, error) {
 	key := pg.Args{"kind": ref.Kind, "id": ref.ID}
 	var b pgx.Batch
+	b.Queue(byKeySQL)
 	b.Queue(lockReservationsSQL, key)
 	b.Queue(confirmSQL, pg.Args{"kind": ref.Kind, "id": ref.ID, "now": now})
 	b.Queue(findReservationsSQL, key)
+	b.Queue(asUsualSQL)
 	results := tx.SendBatch(ctx, &b)
 	defer results.Close()
-	for range 2 {
+	for range 3 {
 		if _, err := results.Exec(); err != nil {
 			return nil, fmt.Errorf("confirm reservations: %w", err)
 		}
@@ -214,7 +216,7 @@ closed AS (
         updated_at = @now
     FROM part p
     WHERE r.kind = p.kind AND r.id = p.id AND r.line = p.line AND r.sku = p.sku AND r.location = p.location AND r.owner = p.owner
-      AND r.state IN ('held', 'confirmed') AND r.quantity - r.consumed - r.released >= p.quantity
+      AND r.quantity - r.consumed - r.released >= p.quantity
     RETURNING r.kind, r.id, r.line, r.sku, r.location, r.owner, r.touchpoint, p.quantity
 ),
 refund AS MATERIALIZED (
@@ -270,15 +272,19 @@ func closeParts(ctx context.Context, tx pgx.Tx, parts []Reservation, state State
 		kinds[i], ids[i], lines[i], skus[i], locations[i], owners[i], quantities[i] = p.Ref.Kind, p.Ref.ID, p.Line, p.SKU, p.Location, p.Owner, p.Quantity
 	}
 	var b pgx.Batch
+	b.Queue(byKeySQL)
 	b.Queue(lockPartsSQL, pg.Args{"skus": skus, "locations": locations, "owners": owners})
 	b.Queue(closeSQL, pg.Args{
 		"kinds": kinds, "ids": ids, "lines": lines, "skus": skus, "locations": locations, "owners": owners, "quantities": quantities,
 		"state": string(state), "reason": string(reason), "now": now,
 	})
+	b.Queue(asUsualSQL)
 	results := tx.SendBatch(ctx, &b)
 	defer results.Close()
-	if _, err := results.Exec(); err != nil {
-		return nil, fmt.Errorf("lock stock: %w", err)
+	for range 2 {
+		if _, err := results.Exec(); err != nil {
+			return nil, fmt.Errorf("lock stock: %w", err)
+		}
 	}
 	rows, err := results.Query()
 	if err != nil {

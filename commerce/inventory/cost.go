@@ -63,6 +63,10 @@ func share(value, part, whole int64) int64 {
 
 type costKey struct{ sku, owner string }
 
+func compareCostKeys(a, b costKey) int {
+	return cmp.Or(cmp.Compare(a.sku, b.sku), cmp.Compare(a.owner, b.owner))
+}
+
 const ensureCostsSQL = `
 INSERT INTO commerce.stock_costs (sku, owner, quantity, value_fen, updated_at)
 SELECT DISTINCT sku, owner, 0, 0, @now::timestamptz
@@ -140,7 +144,7 @@ func issue(ctx context.Context, tx pgx.Tx, shipped []Reservation, now time.Time)
 	for i, r := range shipped {
 		keys[i] = costKey{r.SKU, r.Owner}
 	}
-	slices.SortFunc(keys, func(a, b costKey) int { return cmp.Or(cmp.Compare(a.sku, b.sku), cmp.Compare(a.owner, b.owner)) })
+	slices.SortFunc(keys, compareCostKeys)
 	costs, err := lockCosts(ctx, tx, slices.Compact(keys), now)
 	if err != nil {
 		return nil, err

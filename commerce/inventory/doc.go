@@ -13,14 +13,13 @@
 // reservation; what was released or expired can be taken again under its key. Paying and expiring meet at the state of the
 // reservation, and one of them finds it changed: Confirm either confirms all of a ref or says ErrExpired.
 //
-// Normal lane. Reserve sends two statements in one round trip: one locks, the next, which therefore sees what everybody
-// before it has committed, takes all lines or none, with equal SKUs summed. It comes last in its transaction, because the
-// level is locked until that is durable.
+// Normal lane. Reserve locks and reads in one round trip, decides in memory (decide.go, pure) and writes in a second one: all
+// lines or none, with equal SKUs summed. It comes last in its transaction, because the levels are locked until that is durable.
 //
 // Hot lane. When buyers wait for each other's locks, the SKU is promoted (heat.go): Ahead and ReserveNow commit up to 256
-// buyers together (hotlane.go), each answered when its own reservation is durable. It is the same statement, so both lanes
-// may serve one SKU at once, in any number of processes. A basket reserves its hot lines ahead with a short hold; its
-// transaction takes them over, or Release gives them back, or they expire.
+// buyers together (hotlane.go), each answered when its own reservation is durable. The locks and statements are the same, so
+// both lanes may serve one SKU at once, in any number of processes. A basket reserves its hot lines ahead with a short hold;
+// its transaction takes them over, or Release gives them back, or they expire.
 //
 // Gate. In Redis, a bit per sold-out SKU and a cap of attempts per member keep buyers away from the hot lane. Losing them
 // costs time, never stock.

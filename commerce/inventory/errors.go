@@ -29,6 +29,22 @@ var (
 		"{reserved} of {sku} at {location} are reserved, so stock cannot go down to {on_hand}").
 		WithHint("请先将这些订单改由他处发货或释放预占", "let other locations ship these orders, or release their reservations, first")
 
+	ErrNoTransfer = fault.New(fault.NotFound, "stock.no_transfer", "没有调拨单 {transfer}", "there is no transfer {transfer}").
+			WithHint("请核对编号与您的门店范围", "check the id, and that it concerns one of your locations")
+
+	ErrTransferState = fault.New(fault.Precondition, "stock.transfer_state", "调拨单状态为 {state},此操作需要 {wanted}",
+		"the transfer is {state}; this needs {wanted}").
+		WithHint("请刷新后查看当前状态", "reload it to see where it is")
+
+	ErrNoLocation = fault.New(fault.NotFound, "stock.no_location", "没有地点 {location}", "there is no location {location}").
+			WithHint("请核对门店或仓库编码与您的范围", "check the code of the store or warehouse, and that it is one of yours")
+
+	ErrNoCount = fault.New(fault.NotFound, "stock.no_count", "没有盘点单 {count}", "there is no count {count}").
+			WithHint("请核对编号与您的门店范围", "check the id, and that it concerns one of your locations")
+
+	ErrCountState = fault.New(fault.Precondition, "stock.count_state", "盘点单状态为 {state},不能执行此操作", "the count is {state}").
+			WithHint("请刷新后查看当前状态", "reload it to see where it is")
+
 	ErrBusy = fault.New(fault.Unavailable, "stock.busy", "抢购人数过多", "too many buyers at once").
 		WithHint("请稍后重试", "try again in a moment")
 )

@@ -218,70 +218,37 @@ func (l *lanes) commit(ctx context.Context, batch []*waiter) ([]verdict, error) 
 	return verdicts, nil
 }
 
-// decide runs the statement of the normal lane on the batch. The running sum refuses everybody behind a request that is too
-// large; those who would fit into what is left are asked again, so nobody is refused what is there.
+// decide serves the batch in its order, each request by itself.
 func (l *lanes) decide(ctx context.Context, tx pgx.Tx, batch []*waiter) ([]verdict, error) {
-	verdicts := make([]verdict, len(batch))
-	open := make([]int, len(batch))
-	for i := range batch {
-		open[i] = i
+	wishes := make([]wish, len(batch))
+	for i, w := range batch {
+		wishes[i] = w.wish
 	}
-	for round := 0; len(open) > 0; round++ {
-		wishes := make([]wish, len(open))
-		for i, of := range open {
-			wishes[i] = batch[of].wish
+	d, _, err := take(ctx, tx, wishes, false, "", l.s.clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]verdict, len(batch))
+	parts := map[int][]part{}
+	for _, p := range d.parts {
+		parts[p.wish] = append(parts[p.wish], p)
+	}
+	for i, w := range wishes {
+		verdicts[i].limited = d.limited[w.SKU]
+		if missing, ok := d.short[i]; ok {
+			verdicts[i].short = &missing
+			continue
 		}
-		answers, _, err := take(ctx, tx, wishes, false, "", l.s.clock.Now())
-		if err != nil {
+		one := decision{held: map[int][]Reservation{0: d.held[i]}, parts: parts[i]}
+		for k := range one.parts {
+			one.parts[k].wish = 0
+		}
+		verdicts[i].taken = one.taken(0, w)
+	}
+	for _, e := range d.soldOut(wishes) {
+		if err := l.s.bus.Publish(ctx, tx, e); err != nil {
 			return nil, err
 		}
-		left := map[[2]string]int64{}
-		limited := map[string]bool{}
-		took := map[[2]string]bool{}
-		for _, a := range answers {
-			switch a.Outcome {
-			case "left":
-				left[[2]string{a.SKU, a.Location}] = a.Available
-			case "quota":
-				limited[a.SKU] = true
-			case "taken":
-				took[[2]string{a.SKU, a.Location}] = true
-			}
-		}
-		var again []int
-		for _, a := range answers {
-			if a.N == 0 {
-				continue
-			}
-			of := open[a.N-1]
-			w, v := batch[of], &verdicts[of]
-			switch {
-			case a.Outcome == "short":
-				at := [2]string{a.SKU, a.Location}
-				v.short = &Shortage{SKU: a.SKU, Location: a.Location, Wanted: w.Quantity, Available: left[at]}
-				if w.Quantity <= left[at] && (round == 0 || len(took) > 0) {
-					again = append(again, of)
-				}
-			default:
-				v.short = nil
-				v.taken = append(v.taken, Reservation{
-					Ref: w.ref, Line: w.Line, SKU: a.SKU, Location: a.Location, Owner: a.Owner, Quantity: a.Quantity, State: a.State,
-					Touchpoint: w.touchpoint, ExpiresAt: expiry(w.expires),
-				})
-			}
-		}
-		for _, of := range open {
-			verdicts[of].limited = limited[batch[of].SKU]
-		}
-		for at := range took {
-			if left[at] > 0 {
-				continue
-			}
-			if err := l.s.bus.Publish(ctx, tx, SoldOut{SKU: at[0], Location: at[1]}); err != nil {
-				return nil, err
-			}
-		}
-		open = again
 	}
 	return verdicts, nil
 }

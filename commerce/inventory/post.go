@@ -178,7 +178,7 @@ func (s *Service) postLocked(ctx context.Context, tx pgx.Tx, p posting, changes 
 	if err := covered(changes, levels); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(keys, func(a, b costKey) int { return cmp.Or(cmp.Compare(a.sku, b.sku), cmp.Compare(a.owner, b.owner)) })
+	slices.SortFunc(keys, compareCostKeys)
 	costs, err := lockCosts(ctx, tx, slices.Compact(keys), now)
 	if err != nil {
 		return nil, err

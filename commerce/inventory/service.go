@@ -29,7 +29,7 @@ func New(db *pg.Pool, clk clock.Clock, bus *events.Bus, gate *Gate) *Service {
 	return s
 }
 
-// Reserve promises the whole basket or nothing, in one round trip, and is the last thing a transaction does: it locks the
+// Reserve promises the whole basket or nothing, in two round trips, and is the last thing a transaction does: it locks the
 // levels it takes from until the commit. Lines that the ref has reserved already, ahead (see Ahead) or by a repeated request,
 // are kept with the new expiry; with another quantity they are ErrKeyReused. It fails with ErrShort, whose fields and
 // Shortages name every SKU that there is not enough of, or ErrInvalid.
@@ -50,70 +50,35 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, b Basket) ([]Reservati
 	for i, w := range lines {
 		wishes[i] = wish{w, b.Ref, b.Touchpoint, b.ExpiresAt}
 	}
-	answers, waited, err := take(ctx, tx, wishes, true, b.Touchpoint, s.clock.Now())
+	d, waited, err := take(ctx, tx, wishes, true, b.Touchpoint, s.clock.Now())
 	if err != nil {
 		return nil, err
 	}
 	s.hot.waited(waited)
-	out, shortages, soldOut, err := sorted(wishes, answers)
-	if err != nil {
-		return nil, err
+	var shortages Shortages
+	for i := range wishes {
+		if missing, ok := d.short[i]; ok && !slices.Contains(shortages, missing) {
+			shortages = append(shortages, missing)
+		}
 	}
-	if len(shortages) > 0 {
+	if shortages = append(shortages, d.overQuota...); len(shortages) > 0 {
 		return nil, short(shortages)
 	}
-	for _, e := range soldOut {
+	var out []Reservation
+	for i, w := range wishes {
+		got := d.taken(i, w)
+		if n := units(got); n != w.Quantity {
+			return nil, ErrKeyReused.With("ref", w.ref, "line", w.Line, "quantity", n)
+		}
+		out = append(out, got...)
+	}
+	slices.SortStableFunc(out, func(a, b Reservation) int { return a.Line - b.Line })
+	for _, e := range d.soldOut(wishes) {
 		if err := s.bus.Publish(ctx, tx, e); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
-}
-
-// sorted turns the answers to one basket into reservations, shortages and what is sold out.
-func sorted(wishes []wish, answers []answer) ([]Reservation, Shortages, []SoldOut, error) {
-	var out []Reservation
-	var shortages Shortages
-	var soldOut []SoldOut
-	kept := make([]int64, len(wishes))
-	took := map[[2]string]bool{}
-	for _, a := range answers {
-		switch a.Outcome {
-		case "held", "taken":
-			w := wishes[a.N-1]
-			r := Reservation{
-				Ref: w.ref, Line: w.Line, SKU: a.SKU, Location: a.Location, Owner: a.Owner, Quantity: a.Quantity, State: StateHeld, Touchpoint: w.touchpoint,
-			}
-			if w.expires.IsZero() || a.State == StateConfirmed {
-				r.State = StateConfirmed
-			} else {
-				r.ExpiresAt = &w.expires
-			}
-			out = append(out, r)
-			kept[a.N-1] += a.Quantity
-			took[[2]string{a.SKU, a.Location}] = took[[2]string{a.SKU, a.Location}] || a.Outcome == "taken"
-		case "short", "quota":
-			found := Shortage{SKU: a.SKU, Location: a.Location, Wanted: a.Wanted, Available: a.Available, Quota: a.Outcome == "quota"}
-			if !slices.Contains(shortages, found) {
-				shortages = append(shortages, found)
-			}
-		}
-	}
-	if len(shortages) > 0 {
-		return nil, shortages, nil, nil
-	}
-	for i, w := range wishes {
-		if kept[i] != w.Quantity {
-			return nil, nil, nil, ErrKeyReused.With("ref", w.ref, "line", w.Line, "quantity", kept[i])
-		}
-	}
-	for _, a := range answers {
-		if a.Outcome == "left" && a.Available <= 0 && took[[2]string{a.SKU, a.Location}] {
-			soldOut = append(soldOut, SoldOut{SKU: a.SKU, Location: a.Location})
-		}
-	}
-	slices.SortFunc(out, func(a, b Reservation) int { return a.Line - b.Line })
-	return out, nil, soldOut, nil
 }
 
 // Confirm makes what is held for the ref wait for shipping instead of expiring: the order was paid. It fails with ErrExpired

@@ -199,7 +199,10 @@ type tapped struct {
 	n   int
 }
 
-var errKilled = errors.New("killed at a failpoint")
+var (
+	errKilled = errors.New("killed at a failpoint")
+	errLost   = errors.New("done, but the answer was lost")
+)
 
 func (d *tapped) hit() error {
 	if d.tap == nil {
@@ -211,13 +214,13 @@ func (d *tapped) hit() error {
 
 func (d *tapped) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err := d.hit(); err != nil {
-		return nil, err
+		return nil, err // without an answer there is no transaction
 	}
 	tx, err := d.Pool.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &tappedTx{Tx: tx, d: d, top: true}, nil
+	return &tappedTx{tx, d}, nil
 }
 
 // check is what must hold whatever happened: books agree, nothing is held without an order that waits or is paid, nothing is

@@ -2,17 +2,17 @@ package checkout_test
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// tappedTx counts the round trips of a transaction and lets the tap fail them. One that fails has not reached the database;
-// the transaction around it is rolled back by whoever began it.
+// tappedTx counts the round trips of a transaction and lets the tap fail them: errKilled before the database hears of it,
+// errLost after the database has done it, commits included, so that only the answer is missing.
 type tappedTx struct {
 	pgx.Tx
-	d   *tapped
-	top bool
+	d *tapped
 }
 
 func (t *tappedTx) Begin(ctx context.Context) (pgx.Tx, error) {
@@ -23,28 +23,42 @@ func (t *tappedTx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tappedTx{Tx: tx, d: t.d}, nil
+	return &tappedTx{tx, t.d}, nil
 }
 
 func (t *tappedTx) Commit(ctx context.Context) error {
-	if err := t.d.hit(); err != nil {
+	err := t.d.hit()
+	if errors.Is(err, errKilled) {
 		return err
 	}
-	return t.Tx.Commit(ctx)
+	return errors.Join(err, t.Tx.Commit(ctx))
 }
 
 func (t *tappedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if err := t.d.hit(); err != nil {
+	err := t.d.hit()
+	if errors.Is(err, errKilled) {
 		return pgconn.CommandTag{}, err
 	}
-	return t.Tx.Exec(ctx, sql, args...)
+	tag, done := t.Tx.Exec(ctx, sql, args...)
+	if err == nil {
+		err = done
+	}
+	return tag, err
 }
 
 func (t *tappedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if err := t.d.hit(); err != nil {
+	err := t.d.hit()
+	if errors.Is(err, errKilled) {
 		return nil, err
 	}
-	return t.Tx.Query(ctx, sql, args...)
+	rows, done := t.Tx.Query(ctx, sql, args...)
+	if err == nil {
+		return rows, done
+	}
+	if done == nil {
+		rows.Close()
+	}
+	return nil, err
 }
 
 type failedRow struct{ err error }
@@ -52,10 +66,29 @@ type failedRow struct{ err error }
 func (r failedRow) Scan(...any) error { return r.err }
 
 func (t *tappedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if err := t.d.hit(); err != nil {
+	rows, err := t.Query(ctx, sql, args...)
+	if err != nil {
 		return failedRow{err}
 	}
-	return t.Tx.QueryRow(ctx, sql, args...)
+	return firstRow{rows}
+}
+
+// firstRow is the row of QueryRow.
+type firstRow struct{ rows pgx.Rows }
+
+func (r firstRow) Scan(dest ...any) error {
+	defer r.rows.Close()
+	if !r.rows.Next() {
+		if err := r.rows.Err(); err != nil {
+			return err
+		}
+		return pgx.ErrNoRows
+	}
+	if err := r.rows.Scan(dest...); err != nil {
+		return err
+	}
+	r.rows.Close()
+	return r.rows.Err()
 }
 
 type failedBatch struct{ err error }
@@ -64,13 +97,17 @@ func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTa
 func (b failedBatch) Query() (pgx.Rows, error)         { return nil, b.err }
 func (b failedBatch) QueryRow() pgx.Row                { return failedRow(b) }
 func (b failedBatch) Close() error                     { return b.err }
+func (b failedBatch) Tx() pgx.Tx                       { return nil }
 
-// SendBatch is one round trip. The tap may also cut a batch short: then its first statements are done and the rest is not.
 func (t *tappedTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if err := t.d.hit(); err != nil {
+	err := t.d.hit()
+	if errors.Is(err, errKilled) {
 		return failedBatch{err}
 	}
-	return t.Tx.SendBatch(ctx, b)
+	res := t.Tx.SendBatch(ctx, b)
+	if err == nil {
+		return res
+	}
+	_ = res.Close()
+	return failedBatch{err}
 }
-
-func (b failedBatch) Tx() pgx.Tx { return nil }

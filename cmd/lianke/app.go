@@ -13,6 +13,7 @@ import (
 	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
+	"github.com/lianke/lianke/commerce/sourcing"
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/clock"
@@ -73,6 +74,7 @@ type app struct {
 	search    search.Index
 	catalogue *product.Catalogue
 	stock     *inventory.Service
+	sourcing  *sourcing.Service
 
 	importer *importer.Service
 	segments *segments.Service

@@ -181,7 +181,9 @@ func (a *app) wire(ctx context.Context) error {
 	a.wireSegments()
 	a.wireLoyalty()
 	a.wirePricing()
-	a.wireSettlement()
+	if err := a.wireSettlement(); err != nil {
+		return err
+	}
 	if err := a.wireSelling(); err != nil {
 		return err
 	}

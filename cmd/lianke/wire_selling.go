@@ -43,6 +43,7 @@ func (a *app) wireSelling() error {
 	a.checkout = checkout.New(a.db, a.clock, checkout.Modules{
 		Orders: a.orders, Carts: a.carts, Coupons: a.coupons, Points: a.points, Payments: a.payments, Ledger: a.ledger, Log: a.activity,
 		Bus: a.bus, Graph: a.graph, Secrets: a.secrets, Ring: a.ring, Stock: a.stock, Freezer: contractsOf{a.contracts}, Promotions: promotionsOf{a.promotions},
+		Touchpoints: a.matrix,
 	})
 	cart.Routes(a.api, a.carts)
 	order.Routes(a.api, a.orders, a.auth)

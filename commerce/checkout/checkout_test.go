@@ -11,6 +11,7 @@ import (
 	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/payment"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/money"
@@ -161,6 +162,8 @@ func TestPlaceRefusesAndHoldsNothing(t *testing.T) {
 		"not for sale":               {func(in *checkout.Place) { in.Items[0].SKU = "old" }, checkout.ErrNotSold},
 		"unknown":                    {func(in *checkout.Place) { in.Items[0].SKU = "nothing" }, checkout.ErrNotSold},
 		"nobody sells there":         {func(in *checkout.Place) { in.Touchpoint = member.TouchpointTmall }, checkout.ErrNoTerms},
+		"no checkout on Weibo":       {func(in *checkout.Place) { in.Touchpoint = member.TouchpointWeibo }, org.ErrNotOffered},
+		"the call centre hands over": {func(in *checkout.Place) { in.Touchpoint = member.TouchpointCallCentre }, org.ErrHandedOver},
 		"no such card":               {func(in *checkout.Place) { in.Card, in.CardFen = "NONE", 100 }, payment.ErrNoCard},
 		"one SKU twice":              {func(in *checkout.Place) { in.Items[1].SKU = cakeStand }, checkout.ErrInvalid},
 		"a guest with points":        {func(in *checkout.Place) { in.Birth, in.Points = 0, 1 }, checkout.ErrGuest},

@@ -94,7 +94,8 @@ func (e errPlaced) Error() string { return "placed as " + e.orderNo }
 
 // Place prices the basket again under its locks, compares with the quote, and stores the order together with everything it
 // holds, in one transaction of five round trips. The same request again returns the order as it is now. It fails with
-// ErrInvalid, ErrQuote, ErrChanged, ErrKeyReused, ErrNotSold, ErrNoTerms, a fault of coupons, points, card or stock; then
+// ErrInvalid, ErrQuote, ErrChanged, ErrKeyReused, ErrNotSold, ErrNoTerms, the refusal of the
+// touchpoint (org.ErrNotOffered …), a fault of coupons, points, card or stock; then
 // nothing has happened.
 func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {
 	if err := in.check(); err != nil {
@@ -114,6 +115,12 @@ func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {
 			return order.Order{}, err
 		}
 		want = &quoted
+	}
+	if err := s.offered(ctx, in.Basket); err != nil {
+		if known, kerr := s.placed(ctx, in, hash); kerr != nil || known.OrderNo != "" {
+			return known, kerr // a repetition of what was placed while it was offered
+		}
+		return order.Order{}, err
 	}
 	terms, err := s.sellingTerms(ctx, s.db, in.Touchpoint, in.Store)
 	if err != nil {

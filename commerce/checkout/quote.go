@@ -39,6 +39,9 @@ func (s *Service) Quote(ctx context.Context, b Basket) (Quote, error) {
 	if err := b.check(); err != nil {
 		return Quote{}, err
 	}
+	if err := s.offered(ctx, b); err != nil {
+		return Quote{}, err
+	}
 	f := facts{at: s.clock.Now(), offers: map[string]product.Offer{}}
 	var batch pgx.Batch
 	queueTerms(&batch, b.Touchpoint, b.Store, &f.terms)

@@ -14,6 +14,7 @@ import (
 	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/payment"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/crypt"
@@ -48,6 +49,26 @@ type Modules struct {
 	Stock      *inventory.Service
 	Promotions Promotions // nil: coupons only
 	Freezer    Freezer    // nil: seller and collector alone are frozen
+
+	Touchpoints Touchpoints // nil: every touchpoint checks out
+}
+
+// Touchpoints says whether a service is done at a place.
+type Touchpoints interface {
+	Offer(ctx context.Context, db pg.DB, at org.Place, s org.Service, when time.Time) (org.Cell, error)
+}
+
+// offered checks that the touchpoint checks out, and that the store hands over what is to be picked up there.
+func (s *Service) offered(ctx context.Context, b Basket) error {
+	if s.touchpoints == nil {
+		return nil
+	}
+	now := s.clock.Now()
+	if _, err := s.touchpoints.Offer(ctx, s.db, org.Place{Touchpoint: b.Touchpoint, Store: b.Store}, org.ServiceCheckout, now); err != nil || b.Pickup == "" {
+		return err
+	}
+	_, err := s.touchpoints.Offer(ctx, s.db, org.Place{Touchpoint: member.TouchpointPOS, Store: b.Pickup}, org.ServiceDeliveryPickup, now)
+	return err
 }
 
 // Service quotes, places, pays and ends orders.
@@ -68,6 +89,8 @@ type Service struct {
 	stock      *inventory.Service
 	promotions Promotions
 	freezer    Freezer
+
+	touchpoints Touchpoints
 
 	mu    sync.Mutex
 	terms map[termsKey]knownTerms
@@ -91,7 +114,8 @@ func New(db pg.DB, clk clock.Clock, m Modules) *Service {
 	s := &Service{
 		db: db, clock: clk, orders: m.Orders, carts: m.Carts, coupons: m.Coupons, points: m.Points, payments: m.Payments, ledger: m.Ledger,
 		log: m.Log, bus: m.Bus, graph: m.Graph, secrets: m.Secrets, ring: m.Ring, stock: m.Stock, promotions: m.Promotions, freezer: m.Freezer,
-		terms: map[termsKey]knownTerms{},
+		touchpoints: m.Touchpoints,
+		terms:       map[termsKey]knownTerms{},
 	}
 	m.Payments.Attach(s)
 	return s

@@ -17,6 +17,7 @@ import (
 	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/inventory"
 	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/payment"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/clock"
@@ -76,9 +77,11 @@ func openShop(t testing.TB) *shop {
 		orders: order.New(db, clk, log, bus, secrets), coupons: coupon.New(db, clk, l, log, rand.Reader), points: points.New(db, clk, l, log),
 		payments: payment.NewService(db, clk, discard, nil, l), carts: cart.New(db, clk, log), stock: inventory.New(pool, clk, bus, nil),
 	}
+	matrix, err := org.NewMatrix(db, clk)
+	require.NoError(t, err)
 	s.Service = checkout.New(db, clk, checkout.Modules{
 		Orders: s.orders, Carts: s.carts, Coupons: s.coupons, Points: s.points, Payments: s.payments, Ledger: l, Log: log, Bus: bus,
-		Graph: graph, Secrets: secrets, Ring: ring, Stock: s.stock,
+		Graph: graph, Secrets: secrets, Ring: ring, Stock: s.stock, Touchpoints: matrix,
 	})
 	retail := func(n money.Fen) *money.Fen { return &n }
 	require.NoError(t, pg.InTx(ctx, pool, func(tx pgx.Tx) error {

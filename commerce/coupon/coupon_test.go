@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lianke/lianke/commerce/coupon"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/id"
@@ -362,4 +363,26 @@ func TestCodesAndFilter(t *testing.T) {
 	}
 	require.Greater(t, absent, 90)
 	require.False(t, f.Absent("FOREIGN-1"))
+}
+
+func TestATouchpointThatDoesNotCheckOutTakesNoCoupon(t *testing.T) {
+	t.Parallel()
+	h := open(t, pgtest.Tx(t), 1)
+	matrix, err := org.NewMatrix(h.db, h.clock)
+	require.NoError(t, err)
+	h.s.Guard(matrix)
+	h.template(coupon.Template{Code: "spring"})
+	issued, err := h.issue(wish(1, "spring"))
+	require.NoError(t, err)
+	use := func(touchpoint member.Touchpoint, s org.Service) error {
+		return h.tx(func(tx pgx.Tx) error {
+			_, err := h.s.Lock(t.Context(), tx, coupon.Redemption{
+				Code: issued[0].Code, Birth: 1, OrderNo: "o-1", AmountFen: 9_900, Touchpoint: touchpoint, Service: s, At: start,
+			})
+			return err
+		})
+	}
+	require.ErrorIs(t, use(member.TouchpointWeibo, org.ServiceCheckout), org.ErrNotOffered)
+	require.ErrorIs(t, use(member.TouchpointCallCentre, org.ServiceCheckout), org.ErrHandedOver)
+	require.NoError(t, use(member.TouchpointPOS, org.ServiceCheckout))
 }

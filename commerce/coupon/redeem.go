@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/ledger"
 	"github.com/lianke/lianke/internal/money"
@@ -94,11 +95,13 @@ type Redemption struct {
 	AmountFen  money.Fen // of the order, before the coupon
 	Touchpoint member.Touchpoint
 	Store      string
+	Service    org.Service // what the touchpoint must do for this, like checkout; "" asks nothing of it
 	At         time.Time
 }
 
 // Lock reserves a coupon for an order and returns it with its discount. Locking again for the same order changes nothing.
-// It fails with ErrInvalid, ErrNoCoupon, ErrState, ErrExpired, ErrNotYet, ErrThreshold, ErrScope or ErrNotTheirs.
+// It fails with ErrInvalid, ErrNoCoupon, ErrState, ErrExpired, ErrNotYet, ErrThreshold, ErrScope, ErrNotTheirs or the
+// refusal of the touchpoint (org.ErrNotOffered …).
 func (s *Service) Lock(ctx context.Context, tx pgx.Tx, in Redemption) (Coupon, error) {
 	c, err := s.redeem(ctx, tx, in, StateLocked)
 	if err != nil {
@@ -137,6 +140,11 @@ func (s *Service) redeem(ctx context.Context, tx pgx.Tx, in Redemption, to State
 		return Coupon{}, ErrThreshold.With("threshold", t.ThresholdFen)
 	case !t.Scope.allows(in.Touchpoint, in.Store):
 		return Coupon{}, ErrScope.With("code", c.Code)
+	}
+	if s.guard != nil && in.Service != "" {
+		if _, err := s.guard.Offer(ctx, tx, org.Place{Touchpoint: in.Touchpoint, Store: in.Store}, in.Service, in.At); err != nil {
+			return Coupon{}, err
+		}
 	}
 	if err := theirs(ctx, tx, c, in.Birth); err != nil {
 		return Coupon{}, err

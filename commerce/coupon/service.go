@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/ledger"
@@ -61,7 +62,17 @@ type Service struct {
 	log    *activity.Log
 	random io.Reader
 	filter Filter
+	guard  Touchpoints // nil guards nothing
 }
+
+// Touchpoints says whether a service is done at a place.
+type Touchpoints interface {
+	Offer(ctx context.Context, db pg.DB, at org.Place, s org.Service, when time.Time) (org.Cell, error)
+}
+
+// Guard makes redemptions that name a service fail where their touchpoint does not do it. It is called before the service is
+// used.
+func (s *Service) Guard(t Touchpoints) { s.guard = t }
 
 // New returns the service; db is the pool of reads and batches, random the source of codes (crypto/rand.Reader).
 func New(db pg.DB, clk clock.Clock, l *ledger.Ledger, log *activity.Log, random io.Reader) *Service {

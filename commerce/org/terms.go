@@ -110,6 +110,7 @@ type Terms struct {
 	CarrierPayer   Role      `json:"carrier_payer" enum:"origin,fulfil,home,hq" doc:"buy_sell: who pays the carrier, and has the member's freight"`
 	HandlingFen    money.Fen `json:"handling_fen" doc:"what a third party gets for each return it receives"`
 	GoodsBack      GoodsBack `json:"goods_back" enum:"to_owner,to_receiver,to_hq"`
+	TakesReturns   bool      `json:"takes_returns,omitempty" doc:"the partner's stores take back goods that HQ's own channels sold; HQ refunds"`
 	LossBearer     Role      `json:"loss_bearer" enum:"origin,fulfil,service,home,hq" doc:"who bears freight and fees of an order that came back"`
 	CommissionBp   int64     `json:"commission_bp" doc:"associates' commission in basis points of goods cash"`
 	PointsPerFen   int64     `json:"points_per_fen" doc:"goods cash in fen for which one point is issued; 0 issues none"`

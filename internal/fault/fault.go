@@ -61,13 +61,18 @@ func New(kind Kind, code, zh, en string) *Error {
 	return &Error{Kind: kind, Code: code, Text: Text{zh, en}}
 }
 
-// With fills the {name} slots from name/value pairs. Values must be safe to show: ids, codes, counts, times.
+// With fills the {name} slots from name/value pairs. Values must be safe to show: ids, codes, counts, times. A Text fills
+// each language with its own words.
 func (e *Error) With(pairs ...any) *Error {
 	c := *e
 	for i := 0; i+1 < len(pairs); i += 2 {
-		slot, value := fmt.Sprintf("{%v}", pairs[i]), fmt.Sprint(pairs[i+1])
-		c.Text = Text{strings.ReplaceAll(c.Text.ZH, slot, value), strings.ReplaceAll(c.Text.EN, slot, value)}
-		c.Hint = Text{strings.ReplaceAll(c.Hint.ZH, slot, value), strings.ReplaceAll(c.Hint.EN, slot, value)}
+		slot := fmt.Sprintf("{%v}", pairs[i])
+		value, both := pairs[i+1].(Text)
+		if !both {
+			value = Text{fmt.Sprint(pairs[i+1]), fmt.Sprint(pairs[i+1])}
+		}
+		c.Text = Text{strings.ReplaceAll(c.Text.ZH, slot, value.ZH), strings.ReplaceAll(c.Text.EN, slot, value.EN)}
+		c.Hint = Text{strings.ReplaceAll(c.Hint.ZH, slot, value.ZH), strings.ReplaceAll(c.Hint.EN, slot, value.EN)}
 	}
 	return &c
 }

@@ -20,6 +20,7 @@ func (a *app) wireSearch() error {
 	}
 	a.catalogue = product.NewCatalogue(a.db, a.search)
 	product.Routes(a.api, a.catalogue)
+	product.EditRoutes(a.api, product.NewEditor(a.db, a.clock), a.auth)
 	a.jobs.Every("product index", 5*time.Second, func(ctx context.Context) error {
 		_, err := a.catalogue.Index(ctx)
 		return err

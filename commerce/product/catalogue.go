@@ -4,15 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/search"
 )
-
-// ErrNotFound says that the catalogue has no such SKU.
-var ErrNotFound = fault.New(fault.NotFound, "product.not_found", "没有商品 {sku}", "there is no product {sku}").
-	WithHint("请检查编码;GET /api/v1/products?q= 可按名称或条码搜索", "check the code; GET /api/v1/products?q= finds products by name or barcode")
 
 // searchKind is the index of SKUs.
 const searchKind = "product"
@@ -42,11 +37,24 @@ type Item struct {
 	Barcodes    []string          `json:"barcodes"`
 	TagPrice    *money.Fen        `json:"tag_price_fen" doc:"吊牌价"`
 	RetailPrice *money.Fen        `json:"retail_price_fen" doc:"零售价"`
-	Status      Status            `json:"status" enum:"draft,active,inactive,archived"`
+	Status      Status            `json:"status" enum:"draft,in_review,active,inactive,delisting,archived"`
 	Stub        bool              `json:"stub" doc:"named by an order before the catalogue knew it"`
 	Attrs       map[string]string `json:"attrs"`
 	Version     int64             `json:"version"`
+	Kind        SKUKind           `json:"kind" enum:"single,bundle" doc:"a bundle is exploded into its components when it is sold"`
+	Gift        bool              `json:"gift" doc:"given with other goods, not sold alone"`
+	TaxCode     string            `json:"tax_code" doc:"税收分类编码, 19 digits"`
+	Titles      []string          `json:"-"`
 }
+
+// SKUKind is what a SKU is made of.
+type SKUKind string
+
+// The kinds of SKUs.
+const (
+	SKUSingle SKUKind = "single"
+	SKUBundle SKUKind = "bundle" // virtual: its components are what is in stock
+)
 
 // FindInput asks for SKUs.
 type FindInput struct {
@@ -130,6 +138,7 @@ func (c *Catalogue) Rebuild(ctx context.Context) (int, error) {
 
 func (it Item) document() search.Document {
 	text := append([]string{it.SKU, it.SPU, it.Name, it.Product, it.Category, it.Brand}, it.Barcodes...)
+	text = append(text, it.Titles...)
 	for _, v := range it.Attrs {
 		text = append(text, v)
 	}

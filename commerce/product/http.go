@@ -22,7 +22,7 @@ type handlers struct{ c *Catalogue }
 
 type findInput struct {
 	Text     string `query:"q" maxLength:"200" doc:"all of these words; the last one as a prefix"`
-	Status   string `query:"status" enum:"draft,active,inactive,archived"`
+	Status   string `query:"status" enum:"draft,in_review,active,inactive,delisting,archived"`
 	Category string `query:"category"`
 	Brand    string `query:"brand"`
 	Cursor   string `query:"cursor"`

@@ -3,12 +3,14 @@ package product
 import (
 	"context"
 	"fmt"
+	"regexp"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/internal/fault"
 	"github.com/lianke/lianke/internal/importer"
 	"github.com/lianke/lianke/internal/money"
+	"github.com/lianke/lianke/internal/sheet"
 )
 
 // Import is the import kind "products".
@@ -21,7 +23,8 @@ func (Import) Name() string { return "products" }
 func (Import) Columns() []importer.Column {
 	return []importer.Column{
 		{Name: "sku", Required: true}, {Name: "spu"}, {Name: "barcode"}, {Name: "name"}, {Name: "category"}, {Name: "brand"},
-		{Name: "unit"}, {Name: "tag_price_fen"}, {Name: "retail_price_fen"}, {Name: "status", Values: []string{"draft", "active", "inactive", "archived"}}, {Name: "attr."},
+		{Name: "unit"}, {Name: "tag_price_fen"}, {Name: "retail_price_fen"}, {Name: "status", Values: []string{"draft", "in_review", "active", "inactive", "delisting", "archived"}},
+		{Name: "gift", Values: []string{"true", "false"}}, {Name: "tax_code"}, {Name: "attr."},
 	}
 }
 
@@ -32,6 +35,20 @@ func (Import) Parse(f *importer.Fields) (string, any) {
 		Brand: f.Text("brand"), Unit: f.Text("unit"), TagPrice: price(f, "tag_price_fen"), RetailPrice: price(f, "retail_price_fen"),
 		Attrs: f.Family("attr."),
 	}
+	// What an export guarded against spreadsheets comes back as it was.
+	s.Name, s.Category, s.Brand, s.Unit = sheet.Unguard(s.Name), sheet.Unguard(s.Category), sheet.Unguard(s.Brand), sheet.Unguard(s.Unit)
+	for k, v := range s.Attrs {
+		s.Attrs[k] = sheet.Unguard(v)
+	}
+	switch v := f.OneOf("gift", "", "true", "false"); v {
+	case "true", "false":
+		gift := v == "true"
+		s.Gift = &gift
+	}
+	if s.TaxCode = f.Text("tax_code"); s.TaxCode != "" && !taxCode.MatchString(s.TaxCode) {
+		f.Reject("tax_code", "value", fault.Text{ZH: "税收分类编码须为 19 位数字", EN: "a tax code has 19 digits"},
+			fault.Text{ZH: "请以文本格式填写", EN: "write it as text, or a spreadsheet rounds it"})
+	}
 	if s.SPU == "" {
 		s.SPU = s.SKU
 	}
@@ -41,10 +58,12 @@ func (Import) Parse(f *importer.Fields) (string, any) {
 	var ok bool
 	if s.Status, ok = statusOf(f.Text("status")); !ok {
 		f.Reject("status", "value", fault.Text{ZH: "不是允许的状态", EN: "is not a status"},
-			fault.Text{ZH: "可用值:draft, active, inactive, archived", EN: "allowed: draft, active, inactive, archived"})
+			fault.Text{ZH: "可用值:draft, in_review, active, inactive, delisting, archived", EN: "allowed: draft, in_review, active, inactive, delisting, archived"})
 	}
 	return s.SKU, s
 }
+
+var taxCode = regexp.MustCompile(`^[0-9]{19}$`)
 
 func price(f *importer.Fields, column string) *money.Fen {
 	if f.Text(column) == "" {
@@ -57,13 +76,19 @@ func price(f *importer.Fields, column string) *money.Fen {
 	return &v
 }
 
-// Load stores the SKUs. One whose barcode belongs to another SKU is rejected.
+// Load stores the SKUs. One whose barcode belongs to another SKU, or with a value
+// that its category's attribute does not take, is rejected.
 func (Import) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]importer.Result, error) {
-	var barcodes []string
+	var barcodes, categories []string
 	for _, r := range b.Records {
+		categories = append(categories, r.Value.(SKU).Category)
 		barcodes = append(barcodes, r.Value.(SKU).Barcodes...)
 	}
 	owners, err := Owners(ctx, tx, barcodes)
+	if err != nil {
+		return nil, err
+	}
+	defined, err := definitions(ctx, tx, categories)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +104,9 @@ func (Import) Load(ctx context.Context, tx pgx.Tx, b importer.Batch) ([]importer
 					Hint: fault.Text{ZH: "请更正条码", EN: "correct the barcode"},
 				}
 			}
+		}
+		if wrong := wrongValues(defined[s.Category], s.Attrs, false); wrong != nil {
+			results[i].Reject = &wrong[0]
 		}
 		if results[i].Reject != nil {
 			continue

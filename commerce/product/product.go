@@ -11,10 +11,12 @@ type Status string
 
 // The statuses.
 const (
-	StatusDraft    Status = "draft"
-	StatusActive   Status = "active"
-	StatusInactive Status = "inactive" // temporarily not for sale
-	StatusArchived Status = "archived"
+	StatusDraft     Status = "draft"
+	StatusInReview  Status = "in_review"
+	StatusActive    Status = "active"
+	StatusInactive  Status = "inactive"  // temporarily not for sale
+	StatusDelisting Status = "delisting" // not for sale any more; open orders and returns go on
+	StatusArchived  Status = "archived"
 )
 
 // SKU is one thing that is sold, with the product it belongs to. Prices are in fen; nil means not set.
@@ -30,6 +32,8 @@ type SKU struct {
 	RetailPrice *money.Fen
 	Status      Status
 	Attrs       map[string]string
+	Gift        *bool  // nil keeps what the catalogue says
+	TaxCode     string // 19 digits; "" keeps what the catalogue says
 }
 
 // Facts are what an order line copies from the catalogue.
@@ -48,6 +52,10 @@ func statusOf(v string) (Status, bool) {
 		return StatusInactive, true
 	case "draft", "草稿", "待上架":
 		return StatusDraft, true
+	case "in_review", "审核中", "待审核":
+		return StatusInReview, true
+	case "delisting", "下架中", "清仓":
+		return StatusDelisting, true
 	case "archived", "discontinued", "淘汰", "停产":
 		return StatusArchived, true
 	}

@@ -12,7 +12,8 @@ import (
 const itemsSQL = `
 SELECT s.sku, s.spu, s.name, p.name AS product, p.category, p.brand, s.unit,
        ARRAY(SELECT b.barcode FROM commerce.barcodes b WHERE b.sku = s.sku ORDER BY b.barcode) AS barcodes,
-       s.tag_price_fen AS tag_price, s.retail_price_fen AS retail_price, s.status, s.stub, s.attrs, s.version
+       s.tag_price_fen AS tag_price, s.retail_price_fen AS retail_price, s.status, s.stub, s.attrs, s.version,
+       s.kind, s.gift, s.tax_code, ARRAY(SELECT DISTINCT c.title FROM commerce.product_contents c WHERE c.spu = s.spu ORDER BY c.title) AS titles
 FROM unnest(@skus::text[]) WITH ORDINALITY AS w (sku, ord)
 JOIN commerce.skus s USING (sku)
 JOIN commerce.products p USING (spu)
@@ -20,7 +21,11 @@ ORDER BY w.ord`
 
 // items returns the SKUs in the order of their codes given; unknown ones are left out.
 func (c *Catalogue) items(ctx context.Context, skus []string) ([]Item, error) {
-	rows, err := c.db.Query(ctx, itemsSQL, pg.Args{"skus": skus})
+	return readItems(ctx, c.db, skus)
+}
+
+func readItems(ctx context.Context, db pg.DB, skus []string) ([]Item, error) {
+	rows, err := db.Query(ctx, itemsSQL, pg.Args{"skus": skus})
 	if err != nil {
 		return nil, fmt.Errorf("read products: %w", err)
 	}

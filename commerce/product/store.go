@@ -18,7 +18,8 @@ SELECT DISTINCT ON (spu) spu, name, category, brand, @now, @now
 FROM unnest(@spus::text[], @names::text[], @categories::text[], @brands::text[]) WITH ORDINALITY AS t (spu, name, category, brand, ord)
 ORDER BY spu, ord DESC
 ON CONFLICT (spu) DO UPDATE
-SET name = excluded.name, category = excluded.category, brand = excluded.brand, updated_at = excluded.updated_at
+SET name = excluded.name, category = excluded.category, brand = excluded.brand, updated_at = excluded.updated_at,
+    version = products.version + 1
 WHERE (products.name, products.category, products.brand) IS DISTINCT FROM (excluded.name, excluded.category, excluded.brand)
 RETURNING spu`
 
@@ -29,14 +30,17 @@ SET version = version + 1, unindexed = true
 WHERE sku = ANY (ARRAY(SELECT sku FROM commerce.skus WHERE spu = ANY(@spus) ORDER BY sku FOR NO KEY UPDATE))`
 
 const upsertSKUs = `
-INSERT INTO commerce.skus (sku, spu, name, unit, tag_price_fen, retail_price_fen, status, attrs, created_at, updated_at)
-SELECT sku, spu, name, unit, tag, retail, status, attrs, @now, @now
-FROM unnest(@skus::text[], @spus::text[], @names::text[], @units::text[], @tags::bigint[], @retails::bigint[], @statuses::text[], @attrs::jsonb[])
-     AS t (sku, spu, name, unit, tag, retail, status, attrs)
-ORDER BY sku
+INSERT INTO commerce.skus (sku, spu, name, unit, tag_price_fen, retail_price_fen, status, attrs, gift, tax_code, created_at, updated_at)
+SELECT t.sku, t.spu, t.name, t.unit, tag, retail, t.status, t.attrs, coalesce(t.gift, s.gift, false), coalesce(nullif(t.tax_code, ''), s.tax_code, ''), @now, @now
+FROM unnest(@skus::text[], @spus::text[], @names::text[], @units::text[], @tags::bigint[], @retails::bigint[], @statuses::text[], @attrs::jsonb[],
+            @gifts::boolean[], @tax_codes::text[])
+     AS t (sku, spu, name, unit, tag, retail, status, attrs, gift, tax_code)
+LEFT JOIN commerce.skus s ON s.sku = t.sku
+ORDER BY t.sku
 ON CONFLICT (sku) DO UPDATE
 SET spu = excluded.spu, name = excluded.name, unit = excluded.unit, tag_price_fen = excluded.tag_price_fen,
     retail_price_fen = excluded.retail_price_fen, status = excluded.status, attrs = excluded.attrs, stub = false,
+    gift = excluded.gift, tax_code = excluded.tax_code,
     version = skus.version + 1, unindexed = true, updated_at = excluded.updated_at`
 
 const upsertBarcodes = `
@@ -54,10 +58,12 @@ func Put(ctx context.Context, tx pgx.Tx, skus []SKU, now time.Time) error {
 	categories, brands := make([]string, n), make([]string, n)
 	tags, retails := make([]*money.Fen, n), make([]*money.Fen, n)
 	attrs := make([]map[string]string, n)
+	gifts, taxCodes := make([]*bool, n), make([]string, n)
 	var barcodes, owners []string
 	for i, s := range skus {
 		codes[i], spus[i], names[i], units[i], statuses[i] = s.SKU, s.SPU, s.Name, s.Unit, string(s.Status)
 		categories[i], brands[i], tags[i], retails[i] = s.Category, s.Brand, s.TagPrice, s.RetailPrice
+		gifts[i], taxCodes[i] = s.Gift, s.TaxCode
 		if attrs[i] = s.Attrs; attrs[i] == nil {
 			attrs[i] = map[string]string{}
 		}
@@ -77,7 +83,8 @@ func Put(ctx context.Context, tx pgx.Tx, skus []SKU, now time.Time) error {
 		return fmt.Errorf("mark SKUs of changed products: %w", err)
 	}
 	_, err = tx.Exec(ctx, upsertSKUs, pg.Args{
-		"skus": codes, "spus": spus, "names": names, "units": units, "tags": tags, "retails": retails, "statuses": statuses, "attrs": attrs, "now": now,
+		"skus": codes, "spus": spus, "names": names, "units": units, "tags": tags, "retails": retails, "statuses": statuses, "attrs": attrs,
+		"gifts": gifts, "tax_codes": taxCodes, "now": now,
 	})
 	if err != nil {
 		return fmt.Errorf("put skus: %w", err)

@@ -21,6 +21,14 @@ func Guard(cell string) string {
 	return "'" + cell
 }
 
+// Unguard returns what a cell was before Guard.
+func Unguard(cell string) string {
+	if bare, ok := strings.CutPrefix(cell, "'"); ok && Guard(bare) == cell {
+		return bare
+	}
+	return cell
+}
+
 // CSV writes guarded rows in UTF-8.
 type CSV struct{ w *csv.Writer }
 

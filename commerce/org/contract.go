@@ -72,26 +72,26 @@ FROM commerce.contracts c`
 const findContracts = selectContracts + `
 WHERE (@partner = '' OR c.partner = @partner) AND c.code > @after
   AND (@everything OR EXISTS (
-      SELECT FROM commerce.org_units u WHERE u.code = ANY (@stores::text[]) AND u.path @> ARRAY[c.partner]))
+      SELECT FROM commerce.org_units u WHERE u.code = c.partner AND u.path @> ARRAY[@org::text]))
 ORDER BY c.code
 LIMIT @limit`
 
-// Find returns contracts in the order of their codes, of one partner or of all, within the scope: whoever sees a store of
-// the partner's sees its contract.
+// Find returns contracts in the order of their codes, of one partner or of all, within the scope: whoever sees the
+// partner's unit sees its contract, and nobody below it does.
 func (s *Contracts) Find(ctx context.Context, db pg.DB, scope auth.Scope, partner, after string, limit int) ([]Contract, error) {
 	return s.list(ctx, db, findContracts, pg.Args{
-		"partner": partner, "after": after, "limit": limit, "everything": scope.All, "stores": scope.Stores,
+		"partner": partner, "after": after, "limit": limit, "everything": scope.All, "org": scope.Org,
 	})
 }
 
 const contractByCode = selectContracts + `
 WHERE c.code = @code
   AND (@everything OR EXISTS (
-      SELECT FROM commerce.org_units u WHERE u.code = ANY (@stores::text[]) AND u.path @> ARRAY[c.partner]))`
+      SELECT FROM commerce.org_units u WHERE u.code = c.partner AND u.path @> ARRAY[@org::text]))`
 
 // Get returns a contract. It fails with ErrNoContract, also where it lies outside the scope.
 func (s *Contracts) Get(ctx context.Context, db pg.DB, scope auth.Scope, code string) (Contract, error) {
-	list, err := s.list(ctx, db, contractByCode, pg.Args{"code": code, "everything": scope.All, "stores": scope.Stores})
+	list, err := s.list(ctx, db, contractByCode, pg.Args{"code": code, "everything": scope.All, "org": scope.Org})
 	if err == nil && len(list) == 0 {
 		err = ErrNoContract.With("contract", code)
 	}
@@ -134,7 +134,7 @@ func (s *Contracts) list(ctx context.Context, db pg.DB, sql string, args pg.Args
 
 // The row of the partner is locked, so that two contracts of one partner are not signed at once.
 const lockPartner = `
-SELECT u.entity IS NOT NULL AND u.entity = (SELECT h.entity FROM commerce.org_units h WHERE h.code = u.path[1])
+SELECT coalesce(u.entity = (SELECT h.entity FROM commerce.org_units h WHERE h.code = u.path[1]), false)
 FROM commerce.org_units u
 WHERE u.code = @partner
 FOR NO KEY UPDATE`

@@ -82,12 +82,12 @@ func TestContractsKeepTheirVersionsAndScope(t *testing.T) {
 	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM commerce.contract_versions WHERE code = 'c-south'`).Scan(&versions))
 	require.Equal(t, 2, versions)
 
-	got, err := s.Get(t.Context(), db, auth.Scope{Stores: []string{"gz01"}}, "c-south")
+	got, err := s.Get(t.Context(), db, auth.Scope{Org: "south", Stores: []string{"gz01", "sz01"}}, "c-south")
 	require.NoError(t, err)
 	require.Equal(t, changed, got)
-	_, err = s.Get(t.Context(), db, auth.Scope{Stores: []string{"hz01"}}, "c-south")
+	_, err = s.Get(t.Context(), db, auth.Scope{Org: "gz", Stores: []string{"gz01"}}, "c-south")
 	require.ErrorIs(t, err, org.ErrNoContract)
-	list, err := s.Find(t.Context(), db, auth.Scope{Stores: []string{"hz01"}}, "", "", 10)
+	list, err := s.Find(t.Context(), db, auth.Scope{Org: "gz", Stores: []string{"gz01"}}, "", "", 10)
 	require.NoError(t, err)
 	require.Empty(t, list)
 }

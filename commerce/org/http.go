@@ -74,7 +74,7 @@ func (h handlers) change(ctx context.Context, in *changeInput) (*api.Body[Contra
 }
 
 func (h handlers) write(ctx context.Context, action string, c Contract, do func(context.Context, pgx.Tx, auth.Actor, Contract) (Contract, error)) (*api.Body[Contract], error) {
-	by, err := auth.ActorFrom(ctx)
+	by, err := auth.WholeBrand(ctx)
 	if err != nil {
 		return nil, err
 	}

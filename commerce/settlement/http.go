@@ -66,6 +66,9 @@ type simulateInput struct {
 }
 
 func (h handlers) simulate(ctx context.Context, in *simulateInput) (*api.Body[Simulation], error) {
+	if _, err := auth.WholeBrand(ctx); err != nil {
+		return nil, err
+	}
 	if err := in.Body.Terms.Validate(true); err != nil {
 		return nil, err
 	}
@@ -120,6 +123,9 @@ type draftOutput struct {
 }
 
 func (h handlers) draft(ctx context.Context, in *draftInput) (*draftOutput, error) {
+	if _, err := auth.WholeBrand(ctx); err != nil {
+		return nil, err
+	}
 	out := &draftOutput{}
 	return out, h.audited(ctx, "statements.drafted", "statements/"+in.Body.Period, nil, func(tx pgx.Tx) (err error) {
 		out.Body.Statements, err = h.s.Draft(ctx, tx, in.Body.Period)
@@ -184,6 +190,11 @@ type MoveInput struct {
 
 func (h handlers) move(action string, to State) func(context.Context, *MoveInput) (*api.Body[Statement], error) {
 	return func(ctx context.Context, in *MoveInput) (*api.Body[Statement], error) {
+		if to != StateConfirmed && to != StateDisputed { // those two are the partner's word
+			if _, err := auth.WholeBrand(ctx); err != nil {
+				return nil, err
+			}
+		}
 		key, err := in.UUID()
 		if err != nil {
 			return nil, err

@@ -30,21 +30,18 @@ SELECT s.order_no, s.contract, s.version, s.sale -> 'terms' ->> 'model', s.base_
 FROM commerce.settlements s
 WHERE s.order_no = @order
   AND (@everything OR EXISTS (
-      SELECT FROM commerce.org_units u WHERE u.code = ANY (@stores::text[]) AND u.path @> ARRAY[s.partner]))`
+      SELECT FROM commerce.settlement_lines l WHERE l.order_no = s.order_no AND l.entity IN (` + ownEntitiesSQL + `)))`
 
 const settledLinesSQL = `
 SELECT l.order_no, l.seq, l.n, l.kind, l.role, l.unit, CASE WHEN l.inward THEN -l.fen ELSE l.fen END, l.why_zh, l.why_en, l.posted_at
 FROM commerce.settlement_lines l
 WHERE l.order_no = @order
-  AND (@everything OR EXISTS (
-      SELECT FROM commerce.org_units u
-      JOIN commerce.org_units a ON a.code = ANY (u.path) AND a.parent IS NOT NULL
-      WHERE u.code = ANY (@stores::text[]) AND a.entity = l.entity))
+  AND (@everything OR l.entity IN (` + ownEntitiesSQL + `))
 ORDER BY l.seq, l.n`
 
 // Order returns how an order was settled, within the scope. It fails with ErrNoSettlement.
 func (s *Service) Order(ctx context.Context, db pg.DB, scope auth.Scope, orderNo string) (Settled, error) {
-	args := pg.Args{"order": orderNo, "everything": scope.All, "stores": scope.Stores}
+	args := pg.Args{"order": orderNo, "everything": scope.All, "org": scope.Org}
 	var o Settled
 	err := db.QueryRow(ctx, settledSQL, args).Scan(&o.OrderNo, &o.Contract, &o.Version, &o.Model, &o.BaseFen, &o.PaidAt, &o.PayableAt)
 	if pg.NoRows(err) {
@@ -87,7 +84,7 @@ type PerformanceQuery struct {
 const performanceSQL = `
 SELECT unit, associate, kind, sum(fen)::bigint, count(DISTINCT order_no)
 FROM commerce.performance_lines
-WHERE posted_at >= @from AND posted_at < @to AND (@unit = '' OR unit = @unit) AND (@everything OR unit = ANY (@stores::text[]))
+WHERE posted_at >= @from AND posted_at < @to AND (@unit = '' OR unit = @unit) AND (@everything OR EXISTS (SELECT FROM commerce.org_units u WHERE u.code = unit AND u.path @> ARRAY[@org::text]))
   AND unit || '/' || associate || '/' || kind > @after
 GROUP BY unit, associate, kind
 ORDER BY unit || '/' || associate || '/' || kind
@@ -96,7 +93,7 @@ LIMIT @limit`
 // Performance returns sums by unit, associate and kind, within the scope.
 func (s *Service) Performance(ctx context.Context, db pg.DB, scope auth.Scope, q PerformanceQuery) ([]PerformanceSum, error) {
 	rows, err := db.Query(ctx, performanceSQL, pg.Args{
-		"from": q.From, "to": q.To, "unit": q.Unit, "everything": scope.All, "stores": scope.Stores, "after": q.After, "limit": q.Limit,
+		"from": q.From, "to": q.To, "unit": q.Unit, "everything": scope.All, "org": scope.Org, "after": q.After, "limit": q.Limit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("performance: %w", err)

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -37,9 +38,33 @@ type Return struct {
 	Quality bool          `json:"quality"` // the goods were at fault
 }
 
-// keptFrom says that the goods did not go back to their owner, who is paid for them.
-func (r Return) keptFrom(owner Party) bool {
-	return r.Goods == org.GoodsToHQ || r.Goods == org.GoodsToReceiver && r.By != owner && r.By != (Party{})
+// taker returns who has the goods of a return now, and whether that is somebody other than their owner, who is then paid.
+func (s Sale) taker(r Return) (Party, bool) {
+	owner := s.owner()
+	switch r.Goods {
+	case org.GoodsToHQ:
+		hq := s.Parties[org.RoleHQ]
+		return hq, hq.Entity != owner.Entity
+	case org.GoodsToReceiver:
+		return r.By, r.By != (Party{}) && r.By.Entity != owner.Entity
+	default:
+		return owner, false
+	}
+}
+
+// shipper is the role whose stock ships: HQ where the partner that would ship is the seller itself.
+func (s Sale) shipper() org.Role {
+	if s.Terms.Model == org.ModelBuySell && s.Terms.Seller == org.RoleFulfil {
+		return org.RoleHQ
+	}
+	return org.RoleFulfil
+}
+
+// owner is whose stock ships.
+func (s Sale) owner() Party { return s.Parties[s.shipper()] }
+
+func (s Sale) supplyOf(u Unit) money.Fen {
+	return cmp.Or(u.Supply, money.Bp(u.List, s.Terms.SupplyBp))
 }
 
 // Unit is one piece of goods. List = Σ discounts + points + cash; gifts have list 0 and a cost.
@@ -82,39 +107,33 @@ type net struct {
 	list, cash, points money.Fen
 	performer          money.Fen            // discounts that the sale bears
 	subsidies          map[string]money.Fen // others' discounts by bearer
-	cost               money.Fen            // of the units that did not go back to their owner
-	supply             money.Fen
-	received           map[Party]int64 // returns received by third parties
-	boughtCost         map[Party]money.Fen
-	boughtSupply       map[Party]money.Fen
+	cost, supply       money.Fen            // of the units that did not go back to their owner
+	received           map[Party]int64      // returns received by third parties
+	takenCost          map[Party]money.Fen  // returned units that somebody other than their owner has now
+	takenSupply        map[Party]money.Fen
 	kept, returned     int
 	quality            bool // every return was for quality
 }
 
 func (s Sale) net() net {
 	n := net{
-		subsidies: map[string]money.Fen{}, received: map[Party]int64{}, boughtCost: map[Party]money.Fen{},
-		boughtSupply: map[Party]money.Fen{}, quality: true,
+		subsidies: map[string]money.Fen{}, received: map[Party]int64{}, takenCost: map[Party]money.Fen{},
+		takenSupply: map[Party]money.Fen{}, quality: true,
 	}
-	owner := s.Parties[org.RoleFulfil]
+	owner := s.owner()
 	for _, u := range s.Units {
-		supply := u.Supply
-		if supply == 0 {
-			supply = money.Bp(u.List, s.Terms.SupplyBp)
-		}
+		supply := s.supplyOf(u)
 		if r := u.Returned; r != nil {
 			n.returned++
 			n.quality = n.quality && r.Quality
 			if r.By != owner && r.By != (Party{}) {
 				n.received[r.By]++
 			}
-			if r.keptFrom(owner) {
+			if by, taken := s.taker(*r); taken {
 				n.cost += u.Cost
 				n.supply += supply
-			}
-			if r.keptFrom(owner) && r.Goods == org.GoodsToReceiver {
-				n.boughtCost[r.By] += u.Cost
-				n.boughtSupply[r.By] += supply
+				n.takenCost[by] += u.Cost
+				n.takenSupply[by] += supply
 			}
 			continue
 		}
@@ -143,6 +162,12 @@ func (s Sale) check() error {
 		wrong = append(wrong, fault.Field{Path: path, Code: "settlement.sale", Text: fault.Text{ZH: zh, EN: en}})
 	}
 	need := []org.Role{org.RoleHQ, org.RoleFulfil}
+	if s.Terms.LossBearer != "" {
+		need = append(need, s.Terms.LossBearer)
+	}
+	if s.Terms.CarrierPayer != "" && s.Terms.Model == org.ModelBuySell {
+		need = append(need, s.Terms.CarrierPayer)
+	}
 	switch s.Terms.Model {
 	case org.ModelBuySell:
 		need = append(need, s.Terms.Seller)
@@ -156,8 +181,8 @@ func (s Sale) check() error {
 		bad("terms.model", "未知的结算模型", "the settlement model is unknown")
 	}
 	for _, r := range need {
-		if s.Parties[r] == (Party{}) {
-			bad("parties."+string(r), "该角色无人承担", "nobody plays this role")
+		if s.Parties[r].Entity == "" {
+			bad("parties."+string(r), "该角色无人承担,或其组织单元没有法人主体", "nobody plays this role, or the unit has no legal entity")
 		}
 	}
 	for i, u := range s.Units {

@@ -65,7 +65,7 @@ func (h house) sound() {
 	require.True(h.t, rep.OK(), "%+v", rep)
 }
 
-var partner = auth.Scope{Stores: []string{"gz01"}}
+var partner = auth.Scope{Org: "south", Stores: []string{"gz01"}}
 
 func TestAStatementFromOrderToPayment(t *testing.T) {
 	t.Parallel()
@@ -84,6 +84,8 @@ func TestAStatementFromOrderToPayment(t *testing.T) {
 	received := o.PaidAt.Add(48 * time.Hour)
 	o.ReceivedAt = &received
 	require.Zero(t, h.record(o))
+	require.Zero(t, draft("2026-03"), "nor while it is open")
+	h.clock.Advance(20 * 24 * time.Hour)
 	require.Equal(t, 2, draft("2026-03"), "the franchisee and the store of another entity; never HQ")
 
 	list, err := h.s.Statements(t.Context(), h.db, partner, settlement.StatementQuery{Limit: 10})
@@ -128,8 +130,10 @@ func TestAStatementFromOrderToPayment(t *testing.T) {
 	again, err := h.s.Statement(t.Context(), h.db, auth.Everything, st.ID)
 	require.NoError(t, err)
 	require.EqualValues(t, 26_845, again.TotalFen, "a confirmed statement is never edited")
-	_, err = h.s.Statement(t.Context(), h.db, auth.Scope{Stores: []string{"hz01"}}, st.ID)
+	_, err = h.s.Statement(t.Context(), h.db, auth.Scope{Org: "hz01", Stores: []string{"hz01"}}, st.ID)
 	require.ErrorIs(t, err, settlement.ErrNoStatement)
+	_, err = h.s.Statement(t.Context(), h.db, auth.Scope{Org: "gz01", Stores: []string{"gz01"}}, st.ID)
+	require.ErrorIs(t, err, settlement.ErrNoStatement, "a store does not see what its distributor is owed")
 
 	sums, err := h.s.Performance(t.Context(), h.db, auth.Everything, settlement.PerformanceQuery{From: o.PaidAt.Add(-time.Hour), To: h.clock.Now().Add(time.Hour), Limit: 10})
 	require.NoError(t, err)

@@ -108,9 +108,9 @@ func Settle(s Sale) (Book, error) {
 	var err error
 	switch s.Terms.Model {
 	case org.ModelBuySell:
-		err = e.buySell()
+		e.buySell()
 	case org.ModelExclusive:
-		err = e.exclusive()
+		e.exclusive()
 	case org.ModelShared:
 		err = e.shared()
 	}
@@ -149,9 +149,12 @@ func (e *entry) income() {
 	e.in(KindPool, "", e.points, fmt.Sprintf("积分抵现 %s,由积分池支付", e.points), fmt.Sprintf("points redeemed for %s, paid by the points pool", e.points))
 }
 
-// subsidy takes in the discounts that others than the sale bear.
-func (e *entry) subsidy() {
+// subsidy takes in the discounts that others than the sale bear, all but those of the one who has what is left anyway.
+func (e *entry) subsidy(except string) (sum money.Fen) {
 	for _, bearer := range slices.Sorted(maps.Keys(e.subsidies)) {
+		if bearer == except {
+			continue
+		}
 		fen := e.subsidies[bearer]
 		role, party := org.Role(""), Party{}
 		if bearer == BearerHQ {
@@ -160,7 +163,9 @@ func (e *entry) subsidy() {
 		e.Lines = append(e.Lines, Line{In: true, Kind: KindSubsidy, Role: role, Party: party, Code: bearer, Fen: fen, Why: fault.Text{
 			ZH: fmt.Sprintf("%s 承担的优惠 %s", bearer, fen), EN: fmt.Sprintf("discounts borne by %s: %s", bearer, fen),
 		}})
+		sum += fen
 	}
+	return sum
 }
 
 // paymentFee, issued and handling are costs that every model has.
@@ -197,50 +202,29 @@ func (e *entry) handling() money.Fen {
 	return sum
 }
 
-// bought takes in the price of returned goods that somebody other than their owner took, at cost or at supply price.
-func (e *entry) bought(atCost bool) money.Fen {
-	by, hq := e.boughtSupply, money.Fen(0)
-	if atCost {
-		by = e.boughtCost
-	}
-	for _, u := range e.Units {
-		if u.Returned == nil || u.Returned.Goods != org.GoodsToHQ {
+// bought takes in the price of returned goods that somebody other than their owner has now, at cost or at supply price. Who
+// has what is left anyway does not pay itself.
+func (e *entry) bought(taken map[Party]money.Fen, except Party) (sum money.Fen) {
+	for _, p := range sortedParties(taken) {
+		if p.Entity == except.Entity {
 			continue
 		}
-		if atCost {
-			hq += u.Cost
-		} else {
-			hq += cmp.Or(u.Supply, money.Bp(u.List, e.Terms.SupplyBp))
-		}
-	}
-	e.in(KindBought, org.RoleHQ, hq, fmt.Sprintf("退货归总部,按 %s 结算", hq), fmt.Sprintf("returned goods kept by HQ for %s", hq))
-	sum := hq
-	for _, p := range sortedParties(by) {
-		e.line(true, KindBought, "", p, by[p], fmt.Sprintf("退货由 %s 买入,按 %s 结算", p.Unit, by[p]), fmt.Sprintf("returned goods bought by %s for %s", p.Unit, by[p]))
-		sum += by[p]
+		e.line(true, KindBought, "", p, taken[p], fmt.Sprintf("退货归 %s,按 %s 结算", p.Unit, taken[p]), fmt.Sprintf("returned goods kept by %s for %s", p.Unit, taken[p]))
+		sum += taken[p]
 	}
 	return sum
 }
 
 // buySell: the shipper sells to the seller at supply price, the seller keeps what is left.
-func (e *entry) buySell() error {
-	seller := e.Terms.Seller
-	shipper := org.RoleFulfil
-	if seller == org.RoleFulfil {
-		shipper = org.RoleHQ
-	}
+func (e *entry) buySell() {
+	seller, shipper := e.Terms.Seller, e.shipper()
 	left := e.cash + e.Freight + e.points
-	if seller != org.RoleHQ { // HQ's part of the discounts is a subsidy to a partner who sells
-		e.subsidy()
-		for _, fen := range e.subsidies {
-			left += fen
-		}
+	if seller == org.RoleHQ {
+		left += e.subsidy(BearerHQ)
+	} else {
+		left += e.subsidy("")
 	}
-	for _, p := range sortedParties(e.boughtSupply) {
-		fen := e.boughtSupply[p]
-		e.line(true, KindBought, "", p, fen, fmt.Sprintf("退货由 %s 买入,按结算价 %s", p.Unit, fen), fmt.Sprintf("returned goods bought by %s at supply price %s", p.Unit, fen))
-		left += fen
-	}
+	left += e.bought(e.takenSupply, e.Parties[seller])
 	e.out(KindGoods, shipper, e.supply, fmt.Sprintf("货款 %s,按结算价", e.supply), fmt.Sprintf("goods at supply price: %s", e.supply))
 	left -= e.supply
 	fee := e.Terms.PickPackFen * money.Fen(e.Parcels)
@@ -259,19 +243,21 @@ func (e *entry) buySell() error {
 		left -= e.Freight - carrier
 	}
 	left -= e.paymentFee() + e.issued() + e.handling()
+	if e.kept == 0 && left < 0 {
+		left += e.loss(-left)
+	}
 	e.out(KindMargin, seller, left, fmt.Sprintf("销售方留存 %s", left), fmt.Sprintf("kept by the seller: %s", left))
-	return nil
 }
 
 // exclusive: the performer takes what is left after fees; goods of others are repaid.
-func (e *entry) exclusive() error {
+func (e *entry) exclusive() {
 	performer := e.Terms.Performer
-	e.subsidy()
+	e.subsidy("")
 	left := e.Base + e.Freight
-	if e.Parties[org.RoleFulfil].Entity == e.Parties[performer].Entity {
-		left += e.bought(false) // its own goods are not paid for, only returned ones that somebody else kept
+	if e.owner().Entity == e.Parties[performer].Entity {
+		left += e.bought(e.takenSupply, e.owner()) // its own goods are not paid for, only returned ones that somebody else has
 	} else {
-		left += e.bought(true)
+		left += e.bought(e.takenCost, e.Parties[performer])
 		e.out(KindGoods, org.RoleFulfil, e.cost, fmt.Sprintf("货主成本 %s", e.cost), fmt.Sprintf("goods cost of the stock owner: %s", e.cost))
 		fee := e.Terms.PickPackFen * money.Fen(e.Parcels)
 		e.out(KindFee, org.RoleFulfil, fee, fmt.Sprintf("%d 个包裹的发货服务费", e.Parcels), fmt.Sprintf("pick and pack of %d parcels", e.Parcels))
@@ -285,16 +271,15 @@ func (e *entry) exclusive() error {
 		left += e.loss(-left)
 	}
 	e.out(KindMargin, performer, left, fmt.Sprintf("业绩方独享 %s", left), fmt.Sprintf("left to the performer: %s", left))
-	return nil
 }
 
 // shared: the stock owner's goods first, then the rest by role.
 func (e *entry) shared() error {
-	e.subsidy()
+	e.subsidy("")
 	if e.Terms.Basis == org.BasisSales {
 		return e.sharedSales()
 	}
-	left := e.Base + e.Freight + e.bought(true)
+	left := e.Base + e.Freight + e.bought(e.takenCost, Party{})
 	left -= e.carrier() + e.paymentFee() + e.issued() + e.handling()
 	e.out(KindGoods, org.RoleFulfil, e.cost, fmt.Sprintf("先还货主成本 %s", e.cost), fmt.Sprintf("first, the stock owner's goods cost: %s", e.cost))
 	left -= e.cost
@@ -323,16 +308,21 @@ func (e *entry) shared() error {
 // sharedSales gives roles a part of the base, for brands that own all stock; HQ has the rest.
 func (e *entry) sharedSales() error {
 	left := e.Base + e.Freight - e.carrier() - e.paymentFee() - e.issued() - e.handling()
-	owner := e.Parties[org.RoleFulfil]
+	owner := e.owner()
+	taken := e.bought(e.takenCost, Party{})
+	e.out(KindGoods, org.RoleFulfil, taken, fmt.Sprintf("他方留下的退货 %s", taken), fmt.Sprintf("returned goods that others kept: %s", taken))
 	for _, s := range e.Terms.Shares {
 		part := money.Bp(e.Base, s.Bp)
-		if s.Role == org.RoleFulfil && owner.Entity != e.Parties[org.RoleHQ].Entity && part < e.cost {
+		if s.Role == org.RoleFulfil && owner.Entity != e.Parties[org.RoleHQ].Entity && part < e.cost-taken {
 			return ErrShareBelowCost.With("order", e.OrderNo, "share", part, "cost", e.cost)
 		}
 		e.out(KindShare, s.Role, part, fmt.Sprintf("结算基数 %s 的 %s", e.Base, percent(s.Bp)), fmt.Sprintf("%s of the base %s", percent(s.Bp), e.Base))
 		left -= part
 	}
 	e.Distributable = e.Base
+	if e.kept == 0 && left < 0 {
+		left += e.loss(-left)
+	}
 	e.out(KindMargin, org.RoleHQ, left, fmt.Sprintf("总部留存 %s", left), fmt.Sprintf("kept by HQ: %s", left))
 	return nil
 }
@@ -340,7 +330,7 @@ func (e *entry) sharedSales() error {
 // loss takes in what nobody refunds: from the stock owner where the goods were at fault, else from the loss bearer.
 func (e *entry) loss(fen money.Fen) money.Fen {
 	bearer := cmp.Or(e.Terms.LossBearer, org.RoleHQ)
-	if e.quality {
+	if e.quality && e.kept == 0 {
 		bearer = org.RoleFulfil
 	}
 	e.in(KindLoss, bearer, fen, fmt.Sprintf("退回订单的运费与手续费损失 %s", fen), fmt.Sprintf("freight and fees of what came back: %s", fen))
@@ -356,12 +346,8 @@ func (e *entry) perform() {
 	}
 	switch e.Terms.Model {
 	case org.ModelBuySell:
-		shipper := org.RoleFulfil
-		if e.Terms.Seller == org.RoleFulfil {
-			shipper = org.RoleHQ
-		}
 		add(e.Terms.Seller, "performance", e.Base)
-		add(shipper, "wholesale", e.supply)
+		add(e.shipper(), "wholesale", e.supply)
 	case org.ModelExclusive:
 		add(e.Terms.Performer, "performance", e.Base)
 	case org.ModelShared:

@@ -171,14 +171,61 @@ func TestShareOfSalesBelowAForeignOwnersCostIsRefused(t *testing.T) {
 	require.EqualValues(t, 15_240, settle(t, s).Of(settlement.KindShare, org.RoleFulfil))
 }
 
+func TestGoodsThatOthersKeepArePaidForOnce(t *testing.T) {
+	t.Parallel()
+	partnerSells := org.Terms{Model: org.ModelBuySell, Seller: org.RoleOrigin, SupplyBp: 6_500}
+	// HQ owned and shipped: goods that come back to HQ are back with their owner.
+	s := common(partnerSells)
+	s.Parties[org.RoleFulfil] = hq
+	require.EqualValues(t, 25_805-3_185, settle(t, returned(s, shop, org.GoodsToHQ)).Of(settlement.KindGoods, org.RoleFulfil))
+	// A third party owned them: HQ, who has them now, pays the seller what the seller pays the owner.
+	b := settle(t, returned(common(partnerSells), shop, org.GoodsToHQ))
+	require.EqualValues(t, 25_805, b.Of(settlement.KindGoods, org.RoleFulfil))
+	require.EqualValues(t, 3_185, b.Of(settlement.KindBought, ""))
+	// The partner that would ship sells itself, so HQ ships: what the seller keeps stays paid, what HQ gets back does not.
+	self := org.Terms{Model: org.ModelBuySell, Seller: org.RoleFulfil, SupplyBp: 6_500}
+	require.EqualValues(t, 25_805, settle(t, returned(common(self), f1, org.GoodsToReceiver)).Of(settlement.KindGoods, org.RoleHQ))
+	require.EqualValues(t, 25_805-3_185, settle(t, returned(common(self), f1, org.GoodsToHQ)).Of(settlement.KindGoods, org.RoleHQ))
+	// In shares of sales the owner is paid by whoever kept its goods.
+	sales := common(org.Terms{Model: org.ModelShared, Basis: org.BasisSales, Shares: []org.Share{{Role: org.RoleOrigin, Bp: 4_000}}})
+	sales.Parties[org.RoleFulfil] = hq
+	b = settle(t, returned(sales, third, org.GoodsToReceiver))
+	require.EqualValues(t, 2_450, b.Of(settlement.KindBought, ""))
+	require.EqualValues(t, 2_450, b.Of(settlement.KindGoods, org.RoleFulfil))
+}
+
+func TestLossesAndForeignDiscountsHaveBearers(t *testing.T) {
+	t.Parallel()
+	whole := func(terms org.Terms, quality bool) settlement.Book {
+		terms.LossBearer = org.RoleOrigin
+		s := common(terms)
+		for i := range s.Units {
+			s.Units[i].Returned = &settlement.Return{By: f1, Quality: quality}
+		}
+		return settle(t, s)
+	}
+	sales := org.Terms{Model: org.ModelShared, Basis: org.BasisSales}
+	for _, terms := range []org.Terms{buySell, exclusive, shared, sales} {
+		b := whole(terms, false)
+		require.Positive(t, b.Of(settlement.KindLoss, org.RoleOrigin), terms.Model)
+		require.Zero(t, b.Of(settlement.KindMargin, "")+b.Of(settlement.KindShare, ""), terms.Model)
+		require.Positive(t, whole(terms, true).Of(settlement.KindLoss, org.RoleFulfil), terms.Model)
+	}
+	s := common(buySell)
+	s.Units[0].Discounts[0].Bearer = "mall"
+	require.EqualValues(t, 1_808, settle(t, s).Of(settlement.KindSubsidy, ""), "the mall owes HQ, who sells, its part")
+}
+
 func TestASaleThatCannotBeSettledSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := common(shared)
 	delete(s.Parties, org.RoleOrigin)
+	s.Terms.LossBearer = org.RoleService
 	s.Units[0].Cash++
 	_, err := settlement.Settle(s)
 	require.ErrorIs(t, err, settlement.ErrSale)
 	require.ErrorContains(t, err, "parties.origin")
+	require.ErrorContains(t, err, "parties.service")
 	require.ErrorContains(t, err, "units[0]")
 }
 

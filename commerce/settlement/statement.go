@@ -62,7 +62,7 @@ const draftSQL = `
 WITH taken AS (
     SELECT entity
     FROM commerce.settlement_lines
-    WHERE statement IS NULL AND entity <> '' AND payable_at < @until
+    WHERE statement IS NULL AND entity <> '' AND payable_at < @until AND payable_at <= @now
       AND entity NOT IN (SELECT entity FROM commerce.org_units WHERE parent IS NULL AND entity IS NOT NULL)
     GROUP BY entity
 ), drafts AS (
@@ -76,7 +76,7 @@ WITH taken AS (
     UPDATE commerce.settlement_lines l
     SET statement = d.id
     FROM drafts d
-    WHERE l.entity = d.entity AND l.statement IS NULL AND l.payable_at < @until
+    WHERE l.entity = d.entity AND l.statement IS NULL AND l.payable_at < @until AND l.payable_at <= @now
     RETURNING d.id, CASE WHEN l.inward THEN -l.fen ELSE l.fen END AS fen
 )
 SELECT id, count(*), sum(fen)::bigint
@@ -88,7 +88,7 @@ UPDATE commerce.statements
 SET total_fen = total_fen + @fen, lines = lines + @lines
 WHERE id = @id`
 
-// Draft puts everything payable before the end of the month onto draft statements, one an entity, and returns how many
+// Draft puts everything payable by now and before the end of the month onto draft statements, one an entity, and returns how many
 // statements took something in. What becomes payable after a statement was sent goes onto the next month's.
 func (s *Service) Draft(ctx context.Context, tx pgx.Tx, month string) (int, error) {
 	until, err := period(month)
@@ -116,13 +116,19 @@ func (s *Service) Draft(ctx context.Context, tx pgx.Tx, month string) (int, erro
 	return len(all), nil
 }
 
+// ownEntitiesSQL are the legal entities whose business the actor may see: a unit of theirs is in the actor's subtree, and so
+// is every unit of theirs that is more than a store.
+const ownEntitiesSQL = `
+    SELECT entity
+    FROM commerce.org_units
+    WHERE entity IS NOT NULL
+    GROUP BY entity
+    HAVING bool_or(path @> ARRAY[@org::text]) AND bool_and(kind = 'store' OR path @> ARRAY[@org::text])`
+
 const selectStatement = `
 SELECT s.id, s.entity, s.period, s.state, s.total_fen, s.lines, s.note, s.version, s.created_at, s.updated_at
 FROM commerce.statements s
-WHERE (@everything OR EXISTS (
-    SELECT FROM commerce.org_units u
-    JOIN commerce.org_units a ON a.code = ANY (u.path) AND a.parent IS NOT NULL
-    WHERE u.code = ANY (@stores::text[]) AND a.entity = s.entity))`
+WHERE (@everything OR s.entity IN (` + ownEntitiesSQL + `))`
 
 const findStatementsSQL = selectStatement + `
   AND (@entity = '' OR s.entity = @entity) AND (@period = '' OR s.period = @period) AND (@state = '' OR s.state = @state)
@@ -141,7 +147,7 @@ type StatementQuery struct {
 // Statements returns statements by period and entity, within the scope: partners see those of their own entities.
 func (s *Service) Statements(ctx context.Context, db pg.DB, scope auth.Scope, q StatementQuery) ([]Statement, error) {
 	return s.statements(ctx, db, findStatementsSQL, pg.Args{
-		"everything": scope.All, "stores": scope.Stores, "entity": q.Entity, "period": q.Period, "state": q.State, "after": q.After, "limit": q.Limit,
+		"everything": scope.All, "org": scope.Org, "entity": q.Entity, "period": q.Period, "state": q.State, "after": q.After, "limit": q.Limit,
 	})
 }
 
@@ -149,7 +155,7 @@ const statementSQL = selectStatement + ` AND s.id = @id`
 
 // Statement returns one statement. It fails with ErrNoStatement, also where it lies outside the scope.
 func (s *Service) Statement(ctx context.Context, db pg.DB, scope auth.Scope, key id.UUID) (Statement, error) {
-	list, err := s.statements(ctx, db, statementSQL, pg.Args{"everything": scope.All, "stores": scope.Stores, "id": key})
+	list, err := s.statements(ctx, db, statementSQL, pg.Args{"everything": scope.All, "org": scope.Org, "id": key})
 	if err == nil && len(list) == 0 {
 		err = ErrNoStatement
 	}

@@ -37,7 +37,9 @@ const SessionCookie = "lianke_session"
 type Scope struct {
 	// All sees the whole brand.
 	All bool
-	// Stores are the store codes of the actor's org subtree.
+	// Org is the org unit whose subtree the actor sees; "" with All.
+	Org string
+	// Stores are the store codes of that subtree.
 	Stores []string
 	// Associate limits members to those served by this associate's operator id, on top of Stores.
 	Associate *id.UUID
@@ -89,6 +91,15 @@ func ActorFrom(ctx context.Context) (Actor, error) {
 		return Actor{}, ErrUnauthenticated
 	}
 	return a, nil
+}
+
+// WholeBrand returns the actor of the request if they see the whole brand, else ErrForbidden: for what concerns all partners.
+func WholeBrand(ctx context.Context) (Actor, error) {
+	by, err := ActorFrom(ctx)
+	if err == nil && !by.Scope.All {
+		err = ErrForbidden
+	}
+	return by, err
 }
 
 // ScopeFrom returns the scope of the request's actor; the zero Scope, which sees nothing, if there is none.

@@ -322,7 +322,7 @@ func (s *Service) actorOfSession(ctx context.Context, token string) (Actor, erro
 // scope derives what an operator sees: the stores of their org subtree, only their own members for a plain associate,
 // and personal data in clear only for roles that serve members.
 func (s *Service) scope(ctx context.Context, a Actor, org string) (Scope, error) {
-	sc := Scope{All: org == "", Reveal: a.Has(RoleAgent, RoleManager, RoleAssociate)}
+	sc := Scope{All: org == "", Org: org, Reveal: a.Has(RoleAgent, RoleManager, RoleAssociate)}
 	if org != "" {
 		stores, err := s.tree.Stores(ctx, s.db, org)
 		if err != nil {

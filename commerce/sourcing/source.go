@@ -19,7 +19,7 @@ func Source(req Request, locs []Location, rules Rules) (Plan, Why) {
 		e.twice = e.twice || skus[l.SKU]
 		skus[l.SKU] = true
 	}
-	why := Why{Rejected: e.sites()}
+	why := Why{Rejected: append([]Rejection{}, e.sites()...)} // never null
 	e.space = newSpace(req.Lines, rules.UnitWeightG, e.all)
 	lower := int64(0)
 	if e.space.pairs > 0 && e.space.size*(len(e.all)+1) <= maxCells {

@@ -171,7 +171,9 @@ func (p *posting) queueRead(b *pgx.Batch) {
 const insertTransactionsSQL = `
 INSERT INTO core.ledger_transactions (id, book, key, hash, kind, ref, at)
 SELECT *
-FROM unnest(@ids::bigint[], @books::text[], @keys::uuid[], @hashes::bytea[], @kinds::text[], @refs::text[], @ats::timestamptz[])`
+FROM unnest(@ids::bigint[], @books::text[], @keys::uuid[], @hashes::bytea[], @kinds::text[], @refs::text[], @ats::timestamptz[])
+     AS t (id, book, key, hash, kind, ref, at)
+ORDER BY book, key -- writers of the same keys wait for each other in one order`
 
 const insertPostingsSQL = `
 INSERT INTO core.ledger_postings (transaction_id, n, account_id, amount)

@@ -57,13 +57,13 @@ LEFT JOIN member.activities a ON a.occurred_at = f.occurred_at AND a.id = f.acti
 WHERE f.shard = @shard AND f.seq > @after AND f.seq <= @upto
 ORDER BY f.seq`
 
-// openMovesSQL finds births whose earlier rows, in other shards, the consumer has not all read.
+// openMovesSQL finds births whose earlier rows, in the shard they left, the consumer has not all read, and which may have
+// rows among those asked for.
 const openMovesSQL = `
 SELECT m.birth, m.sealed[@shard::integer + 1] AS seq
 FROM member.feed_moves m
-WHERE m.sealed IS NOT NULL AND EXISTS (
-    SELECT FROM member.feed_cursors c
-    WHERE c.consumer = @consumer AND c.shard <> @shard AND c.seq < m.sealed[c.shard + 1])`
+JOIN member.feed_cursors c ON c.consumer = @consumer AND c.shard = m.from_shard
+WHERE m.from_shard <> @shard AND m.sealed[@shard::integer + 1] < @upto AND c.seq < m.sealed[m.from_shard + 1]`
 
 // barSQL finds the first row that must wait: of a member that one of the births belongs to, numbered after the move.
 const barSQL = `
@@ -82,7 +82,7 @@ WHERE f.shard = @shard AND f.seq > @after AND f.seq <= @upto AND f.seq > m.seq`
 // that the consumer has yet to read there. Moves are sealed one after the other, and of the rows that wait, the one behind
 // the earliest seal waits for rows that wait for nothing; so some shard can always go on.
 func (l *Log) bar(ctx context.Context, tx pgx.Tx, consumer string, shard int, after, upto int64) (int64, error) {
-	rows, err := tx.Query(ctx, openMovesSQL, pg.Args{"consumer": consumer, "shard": shard})
+	rows, err := tx.Query(ctx, openMovesSQL, pg.Args{"consumer": consumer, "shard": shard, "upto": upto})
 	if err != nil {
 		return 0, fmt.Errorf("read moves of the feed: %w", err)
 	}
@@ -252,6 +252,10 @@ WITH bounds AS (
     SELECT s.shard, coalesce(c.seq, 0) AS seq, s.last_seq
     FROM member.feed_shards s
     LEFT JOIN member.feed_cursors c ON c.shard = s.shard AND c.consumer = @consumer
+), inbox AS MATERIALIZED (
+    SELECT birth, key, occurred_at
+    FROM member.feed_inbox
+    WHERE id > (SELECT last_value FROM member.feed_inbox_id_seq) - @recent::bigint
 ), waiting AS (
     SELECT f.birth, f.key, f.occurred_at
     FROM bounds b
@@ -265,8 +269,7 @@ WITH bounds AS (
     WHERE b.last_seq > b.seq
     UNION ALL
     SELECT birth, key, occurred_at
-    FROM member.feed_inbox
-    WHERE id > (SELECT last_value FROM member.feed_inbox_id_seq) - @recent::bigint
+    FROM inbox
 ), whose AS (
     SELECT DISTINCT b.root
     FROM waiting w
@@ -274,7 +277,8 @@ WITH bounds AS (
     WHERE w.key = ANY (@keys) AND w.occurred_at <= @upto
 )
 SELECT (SELECT sum(seq)::bigint FROM bounds) AS position,
-       (SELECT bool_or(last_seq - seq > @look) FROM bounds) AS behind,
+       (SELECT bool_or(last_seq - seq > @look) FROM bounds)
+           OR (SELECT count(*) FROM inbox) > @look AS behind,
        ARRAY(
            SELECT b.birth
            FROM whose w

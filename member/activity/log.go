@@ -324,15 +324,18 @@ func (l *Log) QueueTouch(b *pgx.Batch, births []member.Birth, key string, mode m
 }
 
 const movedSQL = `
-INSERT INTO member.feed_moves (birth)
-SELECT birth
-FROM unnest(@births::bigint[]) AS t (birth)`
+INSERT INTO member.feed_moves (birth, from_shard)
+SELECT t.birth, abs(hashint8(t.root) % 8)
+FROM unnest(@births::bigint[], @roots::bigint[]) AS t (birth, root)
+JOIN member.births b USING (birth)
+WHERE abs(hashint8(t.root) % 8) <> abs(hashint8(b.root) % 8)`
 
-// QueueMoved notes, in the transaction that changes their roots, births that now belong to another member: from here on
-// their rows go to another shard, and no consumer may take them there before it has read what was numbered earlier.
-func (l *Log) QueueMoved(b *pgx.Batch, births []member.Birth) {
+// QueueMoved notes, in the transaction that has changed their roots, births that now belong to another member, with the
+// roots they had: from here on their rows may go to another shard, and no consumer may take them there before it has read
+// what was numbered in the old one.
+func (l *Log) QueueMoved(b *pgx.Batch, births []member.Birth, roots []member.Birth) {
 	if len(births) > 0 {
-		b.Queue(movedSQL, pg.Args{"births": births})
+		b.Queue(movedSQL, pg.Args{"births": births, "roots": roots})
 	}
 }
 

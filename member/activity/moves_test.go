@@ -19,12 +19,20 @@ import (
 // move gives births another root, as identity does.
 func (b bundle) move(t require.TestingT, root member.Birth, births ...member.Birth) {
 	require.NoError(t, pg.InTx(b.ctx, b.db, func(tx pgx.Tx) error {
+		found, err := tx.Query(b.ctx, `SELECT root FROM member.births JOIN unnest($1::bigint[]) WITH ORDINALITY AS t (birth, n) USING (birth) ORDER BY n`, births)
+		if err != nil {
+			return err
+		}
+		old, err := pgx.CollectRows(found, pgx.RowTo[member.Birth])
+		if err != nil {
+			return err
+		}
 		if _, err := tx.Exec(b.ctx, `UPDATE member.births SET root = $1 WHERE birth = ANY ($2)`, root, births); err != nil {
 			return err
 		}
 		var q pgx.Batch
 		b.log.QueueTouch(&q, []member.Birth{root}, activity.KeyIdentity, member.ModeLive, noon)
-		b.log.QueueMoved(&q, births)
+		b.log.QueueMoved(&q, births, old)
 		return tx.SendBatch(b.ctx, &q).Close()
 	}))
 }

@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	feedBatch = 5000
+	// feedBatch is how many rows are numbered at once. Members who move between shards hold consumers up to the batch in
+	// which they moved, so that a backlog of merges is best numbered in large batches.
+	feedBatch = 20000
 	pollBusy  = 5 * time.Millisecond
 	pollIdle  = 50 * time.Millisecond
 	// straggler bounds how long a row may wait whose writer took its inbox id long before it committed.
@@ -97,7 +99,7 @@ const forgetMovesSQL = `
 DELETE FROM member.feed_moves m
 WHERE m.sealed IS NOT NULL AND NOT EXISTS (
     SELECT FROM member.feed_cursors c
-    WHERE c.seq < m.sealed[c.shard + 1])`
+    WHERE c.shard = m.from_shard AND c.seq < m.sealed[c.shard + 1])`
 
 // RunSequencer numbers the feed until ctx ends. One process of the installation does it at a time; the others wait to
 // take over.
@@ -131,7 +133,7 @@ func (l *Log) RunSequencer(ctx context.Context) error {
 // fact depends on it.
 func (l *Log) sequenceUnder(ctx context.Context, held lease.Lease) error {
 	var top int64
-	var renewed, swept time.Time
+	var renewed, swept, forgot time.Time
 	wait := pollBusy
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -141,12 +143,15 @@ func (l *Log) sequenceUnder(ctx context.Context, held lease.Lease) error {
 			}
 			renewed = now
 		}
-		above := top - recent
-		if now.Sub(swept) > straggler {
-			above, swept = 0, now
+		if now.Sub(forgot) > straggler {
 			if _, err := l.db.Exec(ctx, forgetMovesSQL); err != nil {
 				return fmt.Errorf("forget moves: %w", err)
 			}
+			forgot = now
+		}
+		above := top - recent
+		if now.Sub(swept) > straggler {
+			above, swept = 0, now
 		}
 		n, high, err := l.sequence(ctx, &held, above)
 		if err != nil {

@@ -102,6 +102,14 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, c *change) error {
 	if err := s.lockComponents(ctx, tx, c); err != nil {
 		return err
 	}
+	if c.probing {
+		for b := range c.touched {
+			// Erased between the look-up and the lock: look again, and find the suppression.
+			if r := c.births[b]; r != nil && r.erased {
+				return pg.ErrRetry
+			}
+		}
+	}
 	before := make(map[member.Birth]birthRow, len(c.births))
 	for b, r := range c.births {
 		before[b] = *r
@@ -375,7 +383,11 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, c *change, before map[me
 	}
 	slices.Sort(announce)
 	s.log.QueueTouch(&b, announce, activity.KeyIdentity, c.mode, c.at)
-	s.log.QueueMoved(&b, d.reclustered)
+	left := make([]member.Birth, len(d.reclustered))
+	for i, m := range d.reclustered {
+		left[i] = before[m].root
+	}
+	s.log.QueueMoved(&b, d.reclustered, left)
 	if c.probing {
 		b.Queue(probeDone)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -162,6 +163,43 @@ func TestErasedPeopleStayErased(t *testing.T) {
 	require.NotContains(t, r[0].Births, back[0].Birth)
 	require.ErrorIs(t, back[1].Err, identity.ErrErased)
 	require.NotEqual(t, other[0].Root, back[0].Root)
+	p.audit()
+}
+
+// A record of somebody that is being written while they are erased waits for the erasure, and then begins somebody new.
+func TestAnErasureInFlightWins(t *testing.T) {
+	t.Parallel()
+	p := setupPeople(t)
+	r := p.capture(shen())
+	again := shen()
+	again.At, again.RegisteredAt, again.EventKey = at(20_000), at(20_000), "row2"
+	back := make(chan []identity.Resolved, 1)
+	failed := make(chan error, 1)
+	require.NoError(t, pg.InTx(t.Context(), p.db, func(tx pgx.Tx) error {
+		if _, err := p.svc.Erase(t.Context(), tx, p.secrets, r[0].Birth, "wu", "asked for it"); err != nil {
+			return err
+		}
+		go func() {
+			var out []identity.Resolved
+			err := pg.InTx(context.Background(), p.db, func(tx pgx.Tx) (err error) {
+				out, err = p.door.Observe(context.Background(), tx, []capture.Person{again})
+				return err
+			})
+			back <- out
+			failed <- err
+		}()
+		require.Eventually(t, func() bool {
+			return p.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
+		}, 30*time.Second, 5*time.Millisecond, "the record waits")
+		return nil
+	}))
+	out := <-back
+	require.NoError(t, <-failed)
+	require.NoError(t, out[0].Err)
+	require.True(t, out[0].Created)
+	require.NotContains(t, r[0].Births, out[0].Birth)
+	require.Zero(t, p.count(`SELECT count(*) FROM member.keys WHERE birth = ANY($1)`, r[0].Births), "nothing of the erased can be read again")
+	require.Zero(t, p.count(`SELECT count(*) FROM member.attributes WHERE birth = ANY($1)`, r[0].Births))
 	p.audit()
 }
 

@@ -79,12 +79,13 @@ CREATE TABLE member.feed_shards (
 COMMENT ON TABLE member.feed_shards IS 'class=reference; last number given per shard';
 INSERT INTO member.feed_shards (shard) SELECT generate_series(0, 7);
 
--- Births whose root has changed, noted by whoever changes it. sealed holds the last number of each shard (in order of the
+-- Births whose root has changed to one of another shard, noted by whoever changes it. sealed holds the last number of each shard (in order of the
 -- shards) when the sequencer first saw the change: rows of the member with greater numbers are read after all those.
 CREATE TABLE member.feed_moves (
-    birth  bigint   NOT NULL,
-    id     bigint   NOT NULL GENERATED ALWAYS AS IDENTITY,
-    sealed bigint[],
+    birth      bigint   NOT NULL,
+    id         bigint   NOT NULL GENERATED ALWAYS AS IDENTITY,
+    from_shard smallint NOT NULL,
+    sealed     bigint[],
     CONSTRAINT feed_moves_pkey PRIMARY KEY (birth, id)
 );
 CREATE INDEX feed_moves_unsealed ON member.feed_moves (id) WHERE sealed IS NULL;

@@ -19,6 +19,7 @@ import (
 	"github.com/lianke/lianke/commerce/checkout"
 	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/inventory"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/auth"
 	"github.com/lianke/lianke/internal/embedded"
@@ -193,6 +194,9 @@ func prepareCheckouts(ctx context.Context, a *app, n int) ([][]byte, error) {
 			return err
 		}
 		if _, err := a.stock.Receive(ctx, tx, inventory.Ref{Kind: "receipt", ID: "bench"}, inventory.ReasonReceipt, "bench", now, goods); err != nil {
+			return err
+		}
+		if _, err := org.Ensure(ctx, tx, []string{"S1"}, org.KindStore, now); err != nil {
 			return err
 		}
 		if _, err := a.points.CreateProgramme(ctx, tx, points.Programme{Code: "points", Name: "积分", ValuePoints: 1, ValueFen: 1, EarnFen: 100}); err != nil {

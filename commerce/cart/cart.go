@@ -84,29 +84,41 @@ func (s *Service) Get(ctx context.Context, db pg.DB, births []member.Birth) (Car
 
 // SetLine is the input of Set.
 type SetLine struct {
-	Birth      member.Birth
+	Birth      member.Birth   // whose cart takes the line
+	Births     []member.Birth // of the same member or visitor, whose carts are one with it; none: Birth alone
 	Touchpoint member.Touchpoint
 	Store      string
 	SKU        string
 	Quantity   int64 // 0 removes the line
 }
 
-// Set puts a line of the birth's cart at a quantity and returns the cart. More of a SKU than before is logged as
-// cart_added. It fails with ErrInvalid or ErrNoSKU.
+// Set puts a line of the cart that Get shows for the births at a quantity and returns that cart: the line then stands under
+// Birth alone. More of a SKU than before is logged as cart_added. It fails with ErrInvalid or ErrNoSKU.
 func (s *Service) Set(ctx context.Context, tx pgx.Tx, in SetLine) (Cart, error) {
 	if in.Quantity < 0 || in.Quantity > MaxQuantity || in.SKU == "" {
 		return Cart{}, ErrInvalid
 	}
 	now := s.clock.Now()
+	births := append([]member.Birth{in.Birth}, in.Births...)
+	carts, err := openCarts(ctx, tx, lockCartsSQL, births)
+	if err != nil {
+		return Cart{}, err
+	}
 	c, err := touch(ctx, tx, in, now)
 	if err != nil {
 		return Cart{}, err
+	}
+	ids := []id.UUID{c.ID}
+	for i := range carts {
+		if carts[i].ID != c.ID {
+			ids = append(ids, carts[i].ID)
+		}
 	}
 	offers := map[string]product.Offer{}
 	var before int64
 	var b pgx.Batch
 	product.QueueOffers(&b, []string{in.SKU}, offers)
-	queueSet(&b, c.ID, in, now, &before)
+	queueSet(&b, ids, in, now, &before)
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return Cart{}, fmt.Errorf("set cart line: %w", err)
 	}
@@ -114,14 +126,14 @@ func (s *Service) Set(ctx context.Context, tx pgx.Tx, in SetLine) (Cart, error) 
 	if !known {
 		return Cart{}, ErrNoSKU.With("sku", in.SKU)
 	}
-	if c.Lines, err = linesOf(ctx, tx, []id.UUID{c.ID}); err != nil {
+	if c.Lines, err = linesOf(ctx, tx, ids); err != nil {
 		return Cart{}, err
-	}
-	if len(c.Lines) > MaxLines {
-		return Cart{}, ErrInvalid
 	}
 	if in.Quantity <= before {
 		return c, nil
+	}
+	if len(c.Lines) > MaxLines {
+		return Cart{}, ErrInvalid
 	}
 	props := map[string]any{"sku": in.SKU, "category": o.Category, "quantity": in.Quantity - before}
 	if o.RetailPrice != nil {

@@ -51,8 +51,8 @@ func TestCartFromGuestToMember(t *testing.T) {
 		})
 		return c, err
 	}
-	lines := func(birth member.Birth) map[string]int64 {
-		c, err := s.Get(ctx, db, []member.Birth{birth})
+	lines := func(births ...member.Birth) map[string]int64 {
+		c, err := s.Get(ctx, db, births)
 		require.NoError(t, err)
 		out := map[string]int64{}
 		for _, l := range c.Lines {
@@ -75,6 +75,28 @@ func TestCartFromGuestToMember(t *testing.T) {
 	require.ErrorIs(t, err, cart.ErrInvalid)
 	_, err = set(mine, "bag", 9_998)
 	require.NoError(t, err)
+
+	// Before the carts are merged, both births may turn out to be one person: then their carts are one.
+	both := []member.Birth{guest, mine}
+	joint := func(sku string, n int64) map[string]int64 {
+		t.Helper()
+		require.NoError(t, pg.InTx(ctx, db, func(tx pgx.Tx) error {
+			c, err := s.Set(ctx, tx, cart.SetLine{Birth: mine, Births: both, Touchpoint: member.TouchpointMiniProgram, SKU: sku, Quantity: n})
+			if err != nil {
+				return err
+			}
+			seen, err := s.Get(ctx, tx, both)
+			require.Equal(t, seen.Lines, c.Lines)
+			return err
+		}))
+		return lines(both...)
+	}
+	savepoint, err := db.Begin(ctx)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"bag": 5, "cup": 3}, joint("bag", 5), "lowered")
+	require.Equal(t, map[string]int64{"bag": 5}, joint("cup", 0), "removed from the other's cart")
+	require.Equal(t, map[string]int64{}, joint("bag", 0))
+	require.NoError(t, savepoint.Rollback(ctx))
 
 	require.NoError(t, s.Merge(ctx, db, guest, mine))
 	require.Equal(t, map[string]int64{"bag": 9_999, "cup": 3}, lines(mine))

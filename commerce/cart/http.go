@@ -56,12 +56,13 @@ type lineSetInput struct {
 
 func (h handlers) set(ctx context.Context, in *lineSetInput) (*api.Body[Cart], error) {
 	birth := member.Birth(in.Birth)
-	if _, err := cluster.Within(ctx, h.s.db, auth.ScopeFrom(ctx), birth); err != nil {
+	who, err := cluster.Within(ctx, h.s.db, auth.ScopeFrom(ctx), birth)
+	if err != nil {
 		return nil, err
 	}
 	out := &api.Body[Cart]{}
 	return out, pg.InTx(ctx, h.s.db, func(tx pgx.Tx) (err error) {
-		out.Body, err = h.s.Set(ctx, tx, SetLine{Birth: birth, Touchpoint: in.Body.Touchpoint, Store: in.Body.Store, SKU: in.SKU, Quantity: in.Body.Quantity})
+		out.Body, err = h.s.Set(ctx, tx, SetLine{Birth: birth, Births: who.Births, Touchpoint: in.Body.Touchpoint, Store: in.Body.Store, SKU: in.SKU, Quantity: in.Body.Quantity})
 		return err
 	})
 }

@@ -64,7 +64,7 @@ func touch(ctx context.Context, tx pgx.Tx, in SetLine, now time.Time) (Cart, err
 const lineQuantitySQL = `
 SELECT coalesce(sum(quantity), 0)::bigint
 FROM commerce.cart_lines
-WHERE cart = @cart AND sku = @sku`
+WHERE cart = ANY(@carts) AND sku = @sku`
 
 const putLineSQL = `
 INSERT INTO commerce.cart_lines (cart, birth, sku, quantity, added_at)
@@ -72,14 +72,28 @@ VALUES (@cart, @birth, @sku, @quantity, @now)
 ON CONFLICT ON CONSTRAINT cart_lines_pkey DO UPDATE
 SET quantity = excluded.quantity`
 
-const dropLineSQL = `
-DELETE FROM commerce.cart_lines
-WHERE cart = @cart AND sku = @sku`
+const dropLinesSQL = `
+WITH gone AS (
+    DELETE FROM commerce.cart_lines
+    WHERE cart = ANY(@carts) AND sku = @sku
+    RETURNING cart
+)
+UPDATE commerce.carts
+SET version = version + 1, updated_at = @now
+WHERE id <> @counted AND id IN (SELECT cart FROM gone)`
 
-func queueSet(b *pgx.Batch, cart id.UUID, in SetLine, now time.Time, before *int64) {
-	b.Queue(lineQuantitySQL, pg.Args{"cart": cart, "sku": in.SKU}).QueryRow(func(row pgx.Row) error { return row.Scan(before) })
+// queueSet puts the line into the first of the carts, whose change is counted already, and takes it out of the others; all
+// are locked.
+func queueSet(b *pgx.Batch, carts []id.UUID, in SetLine, now time.Time, before *int64) {
+	cart, drop := carts[0], carts[1:]
+	b.Queue(lineQuantitySQL, pg.Args{"carts": carts, "sku": in.SKU}).QueryRow(func(row pgx.Row) error { return row.Scan(before) })
 	if in.Quantity == 0 {
-		b.Queue(dropLineSQL, pg.Args{"cart": cart, "sku": in.SKU})
+		drop = carts
+	}
+	if len(drop) > 0 {
+		b.Queue(dropLinesSQL, pg.Args{"carts": drop, "counted": cart, "sku": in.SKU, "now": now})
+	}
+	if in.Quantity == 0 {
 		return
 	}
 	b.Queue(putLineSQL, pg.Args{"cart": cart, "birth": in.Birth, "sku": in.SKU, "quantity": in.Quantity, "now": now})

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/lianke/lianke/commerce/coupon"
 	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/product"
 	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/member"
@@ -66,6 +69,22 @@ func (b Basket) check() error {
 		seen[coupon.Normalise(c)] = true
 	}
 	return nil
+}
+
+// queuePickup asks for the store where the goods are to be fetched; the check that it returns fails with ErrInvalid if
+// there is none, once the batch has been sent.
+func (b Basket) queuePickup(batch *pgx.Batch) (check func() error) {
+	if b.Pickup == "" {
+		return func() error { return nil }
+	}
+	kinds := map[string]org.Kind{}
+	org.QueueKinds(batch, []string{b.Pickup}, kinds)
+	return func() error {
+		if kinds[b.Pickup] != org.KindStore {
+			return invalid("pickup", "没有此自提门店,请填写门店编码", "there is no such store; name the code of one")
+		}
+		return nil
+	}
 }
 
 func (b Basket) skus() []string {

@@ -24,7 +24,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // end takes a placed order to cancelled or closed_unpaid and gives everything back that it holds. Its payments, and the
 // member if coupons or points are concerned, are locked.
 func (s *Service) end(ctx context.Context, tx pgx.Tx, o order.Order, h held, c order.Change) error {
-	if err := s.release(ctx, tx, h, c.At); err != nil {
+	if err := s.release(ctx, tx, h, c.At, s.points.Release); err != nil {
 		return err
 	}
 	if err := s.payments.ReleaseCards(ctx, tx, o.OrderNo, c.At); err != nil {
@@ -39,8 +39,10 @@ func (s *Service) end(ctx context.Context, tx pgx.Tx, o order.Order, h held, c o
 	return s.stock.Release(ctx, tx, ref(o.OrderNo))
 }
 
-// release gives coupons and points back.
-func (s *Service) release(ctx context.Context, tx pgx.Tx, h held, at time.Time) error {
+// release gives coupons back, and points by Release before they were captured and by Refund afterwards.
+func (s *Service) release(ctx context.Context, tx pgx.Tx, h held, at time.Time,
+	refund func(context.Context, pgx.Tx, points.Refund) (points.Outcome, error),
+) error {
 	for _, code := range h.Coupons {
 		if _, err := s.coupons.Reverse(ctx, tx, code, h.OrderNo, at); err != nil {
 			return err
@@ -50,7 +52,7 @@ func (s *Service) release(ctx context.Context, tx pgx.Tx, h held, at time.Time) 
 		return nil
 	}
 	spend := h.spend(at)
-	_, err := s.points.Refund(ctx, tx, points.Refund{
+	_, err := refund(ctx, tx, points.Refund{
 		Key: id.Derived("order.points.release", h.OrderNo), Spend: spend.Key, Points: h.Points, At: at, Reason: h.OrderNo,
 	})
 	return err
@@ -158,7 +160,7 @@ func (s *Service) Cancel(ctx context.Context, orderNo, actor, reason string) (or
 // cancelPaid takes a paid order back before anybody sends it: units are cancelled, every tender is refunded in full, the
 // booking is taken back, and the member's log says so.
 func (s *Service) cancelPaid(ctx context.Context, tx pgx.Tx, o order.Order, h held, c order.Change) error {
-	if err := s.release(ctx, tx, h, c.At); err != nil {
+	if err := s.release(ctx, tx, h, c.At, s.points.Refund); err != nil {
 		return err
 	}
 	if err := s.refundCards(ctx, tx, o, c.At); err != nil {

@@ -10,6 +10,8 @@ var (
 			WithHint("请从购物车移除该商品", "take it out of the cart")
 	ErrNoTerms = fault.New(fault.Precondition, "checkout.no_terms", "渠道 {touchpoint} 没有销售配置", "nobody sells at {touchpoint}").
 			WithHint("请在 PUT /api/v1/selling-terms 配置卖方、收款方与发货地点", "say with PUT /api/v1/selling-terms who sells, collects and delivers there")
+	ErrTender = fault.New(fault.Precondition, "checkout.tender", "渠道 {touchpoint} 不能以 {tender} 收款", "{touchpoint} does not take {tender}").
+			WithHint("请改用微信支付,或由财务在 PUT /api/v1/selling-terms 的 tenders 中允许", "pay with wechat, or let finance list it under tenders with PUT /api/v1/selling-terms")
 	ErrQuote = fault.New(fault.Precondition, "checkout.quote", "报价无效或已过期", "the quote is not valid or has run out").
 			WithHint("请重新获取报价", "ask for a quote again")
 	ErrChanged = fault.New(fault.Conflict, "checkout.changed", "价格或优惠已变化,应付 {due} 分", "prices or offers have changed; it costs {due} fen now").

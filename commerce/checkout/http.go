@@ -2,28 +2,32 @@ package checkout
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lianke/lianke/commerce/order"
+	"github.com/lianke/lianke/commerce/org"
 	"github.com/lianke/lianke/commerce/payment"
 	"github.com/lianke/lianke/internal/api"
 	"github.com/lianke/lianke/internal/auth"
+	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/validate"
 	"github.com/lianke/lianke/member/cluster"
 )
 
-// Auditor keeps the audit log.
-type Auditor interface {
+// Staff keeps the audit log and knows who works for the brand.
+type Staff interface {
+	Operator(ctx context.Context, operator id.UUID) (op auth.Operator, known bool, err error)
 	Audit(ctx context.Context, tx pgx.Tx, by auth.Actor, action, object string, detail map[string]any) error
 }
 
 // Routes registers the operations of checkout.
-func Routes(a *api.API, s *Service, audit Auditor) {
-	h := handlers{s, audit}
+func Routes(a *api.API, s *Service, staff Staff) {
+	h := handlers{s, staff}
 	sell := []auth.Role{auth.RoleShop, auth.RoleManager, auth.RoleAssociate, auth.RoleAgent}
 	op := func(id, method, path, summary string, roles []auth.Role) api.Op {
 		return api.Op{ID: id, Method: method, Path: "/api/v1" + path, Tag: "checkout", Summary: summary, Roles: roles}
@@ -44,7 +48,7 @@ func Routes(a *api.API, s *Service, audit Auditor) {
 
 type handlers struct {
 	s     *Service
-	audit Auditor
+	staff Staff
 }
 
 // allowed checks that the actor may sell at the store and to the member. Touchpoints without a store are the brand's own.
@@ -60,6 +64,48 @@ func allowed(ctx context.Context, db pg.DB, b Basket) (auth.Actor, error) {
 		_, err = cluster.Within(ctx, db, by.Scope, b.Birth)
 	}
 	return by, err
+}
+
+// lead checks who is said to have led the sale, which shows them the order and counts as their performance: units exist,
+// whoever sees a part of the brand names only that part, and an associate only itself.
+func (h handlers) lead(ctx context.Context, by auth.Actor, in *Place) error {
+	if unit := in.LeadUnit; unit != "" {
+		kinds := map[string]org.Kind{}
+		var b pgx.Batch
+		org.QueueKinds(&b, []string{unit}, kinds)
+		if err := h.s.db.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("find unit %s: %w", unit, err)
+		}
+		if _, known := kinds[unit]; !known || !by.Scope.All && !slices.Contains(by.Scope.Stores, unit) {
+			return invalid("lead_unit", "没有此组织单元,或不在您的管辖范围,请填写自己的门店", "there is no such unit, or it is not yours; name one of your own")
+		}
+	}
+	if self := by.Scope.Associate; self != nil {
+		if in.LeadAssociate == "" {
+			in.LeadAssociate = self.String()
+		}
+		if in.LeadAssociate != self.String() {
+			return invalid("lead_associate", "导购只能填写自己", "an associate leads sales in its own name only")
+		}
+		return nil
+	}
+	if in.LeadAssociate == "" {
+		return nil
+	}
+	unknown := invalid("lead_associate", "没有此导购,或不在您的管辖范围,请填写其账号 id", "there is no such associate, or not one of yours; name the id of an operator")
+	operator, err := id.Parse(in.LeadAssociate)
+	if err != nil {
+		return unknown
+	}
+	o, known, err := h.staff.Operator(ctx, operator)
+	switch {
+	case err != nil:
+		return err
+	case !known || !o.Active || !by.Scope.All && !slices.Contains(by.Scope.Stores, o.Org):
+		return unknown
+	}
+	in.LeadAssociate = operator.String()
+	return nil
 }
 
 func (h handlers) quote(ctx context.Context, in *api.Body[Basket]) (*api.Body[Quote], error) {
@@ -90,11 +136,14 @@ func (h handlers) place(ctx context.Context, in *api.Body[PlaceBody]) (*api.Body
 	if p.Quote == "" {
 		return nil, ErrQuote
 	}
+	if err := h.lead(ctx, by, &p); err != nil {
+		return nil, err
+	}
 	o, err := h.s.Place(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[order.Order]{Body: o}, nil
+	return &api.Body[order.Order]{Body: o.For(by)}, nil
 }
 
 type orderPayInput struct {
@@ -106,7 +155,7 @@ type orderPayInput struct {
 }
 
 func (h handlers) pay(ctx context.Context, in *orderPayInput) (*api.Body[payment.Invocation], error) {
-	o, err := h.s.orders.Within(ctx, h.s.db, auth.ScopeFrom(ctx), in.No)
+	o, err := h.s.orders.Managed(ctx, h.s.db, auth.ScopeFrom(ctx), in.No)
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +202,14 @@ func (h handlers) cancel(ctx context.Context, in *orderCancelInput) (*api.Body[o
 	if err != nil {
 		return nil, err
 	}
-	o, err := h.s.orders.Within(ctx, h.s.db, by.Scope, in.No)
+	o, err := h.s.orders.Managed(ctx, h.s.db, by.Scope, in.No)
 	if err != nil {
 		return nil, err
 	}
 	if o, err = h.s.Cancel(ctx, o.OrderNo, by.Name, in.Body.Reason); err != nil {
 		return nil, err
 	}
-	return &api.Body[order.Order]{Body: o}, nil
+	return &api.Body[order.Order]{Body: o.For(by)}, nil
 }
 
 func (h handlers) terms(ctx context.Context, _ *struct{}) (*api.PageOutput[SellingTerms], error) {
@@ -187,7 +236,7 @@ func (h handlers) putTerms(ctx context.Context, in *api.Body[SellingTerms]) (*ap
 		if out.Body, err = h.s.PutTerms(ctx, tx, in.Body); err != nil {
 			return err
 		}
-		return h.audit.Audit(ctx, tx, by, "selling_terms.put", "selling-terms/"+string(in.Body.Touchpoint)+"/"+in.Body.Store, nil)
+		return h.staff.Audit(ctx, tx, by, "selling_terms.put", "selling-terms/"+string(in.Body.Touchpoint)+"/"+in.Body.Store, nil)
 	})
 	h.s.forgetTerms()
 	return out, err

@@ -39,9 +39,6 @@ type Place struct {
 	PayWith       order.TenderKind `json:"pay_with,omitempty"` // what is left after points and card; wechat if empty
 }
 
-// collected are the tenders whose money somebody has already when the order is placed.
-var collected = []order.TenderKind{order.TenderCash, order.TenderMall, order.TenderPlatform, order.TenderSubsidy, order.TenderCoupon, order.TenderCredit}
-
 func (in *Place) check() error {
 	if err := in.Basket.check(); err != nil {
 		return err
@@ -53,7 +50,9 @@ func (in *Place) check() error {
 	case in.Caller == "" || in.Request == "" || len(in.Request) > 100:
 		return invalid("request_id", "请求号须为 1 到 100 字节", "a request id of 1 to 100 bytes is needed")
 	case in.PayWith != order.TenderWeChat && !slices.Contains(collected, in.PayWith):
-		return invalid("pay_with", "不支持此支付方式", "this cannot pay for what is left")
+		return invalid("pay_with", "不支持此支付方式,请用 wechat 或渠道允许的 cash、mall、platform、subsidy", "nothing holds this; use wechat, or cash, mall, platform or subsidy where the selling terms allow it")
+	case in.Pickup != "" && (in.Address != (order.Address{}) || in.Receiver != ""):
+		return invalid("pickup", "自提与收货地址不能同时填写", "an order is either fetched or sent: leave out pickup or the address")
 	case len(in.LeadUnit) > 64 || len(in.LeadAssociate) > 64 || len(in.Receiver) > 500:
 		return invalid("lead_unit", "代码过长", "the codes are too long")
 	}
@@ -94,9 +93,8 @@ func (e errPlaced) Error() string { return "placed as " + e.orderNo }
 
 // Place prices the basket again under its locks, compares with the quote, and stores the order together with everything it
 // holds, in one transaction of five round trips. The same request again returns the order as it is now. It fails with
-// ErrInvalid, ErrQuote, ErrChanged, ErrKeyReused, ErrNotSold, ErrNoTerms, the refusal of the
-// touchpoint (org.ErrNotOffered …), a fault of coupons, points, card or stock; then
-// nothing has happened.
+// ErrInvalid, ErrQuote, ErrChanged, ErrKeyReused, ErrNotSold, ErrNoTerms, ErrTender, the refusal of the touchpoint
+// (org.ErrNotOffered …), a fault of coupons, points, card or stock; then nothing has happened.
 func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {
 	if err := in.check(); err != nil {
 		return order.Order{}, err
@@ -109,28 +107,17 @@ func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {
 	if in.Quote != "" {
 		quoted, err := s.unseal(in.Quote, s.clock.Now())
 		if err != nil {
-			if known, kerr := s.placed(ctx, in, hash); kerr != nil || known.OrderNo != "" {
-				return known, kerr // a repetition that came late
-			}
-			return order.Order{}, err
+			return s.placedOr(ctx, in, hash, err)
 		}
 		want = &quoted
 	}
 	if err := s.offered(ctx, in.Basket); err != nil {
-		if known, kerr := s.placed(ctx, in, hash); kerr != nil || known.OrderNo != "" {
-			return known, kerr // a repetition of what was placed while it was offered
-		}
-		return order.Order{}, err
-	}
-	terms, err := s.sellingTerms(ctx, s.db, in.Touchpoint, in.Store)
-	if err != nil {
-		return order.Order{}, err
+		return s.placedOr(ctx, in, hash, err)
 	}
 	number := newNumber(s.clock.Now())
-	// SKUs in great demand are reserved ahead, in a lane of their own; the transaction then only extends what is held.
-	ahead, err := s.stock.Ahead(ctx, in.basket(number, terms))
+	terms, ahead, err := s.ahead(ctx, in, number)
 	if err != nil {
-		return order.Order{}, err
+		return s.placedOr(ctx, in, hash, err)
 	}
 	var out order.Order
 	err = pg.InTx(ctx, s.db, func(tx pgx.Tx) (err error) {
@@ -150,6 +137,29 @@ func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {
 		return order.Order{}, fmt.Errorf("place order: %w", err)
 	}
 	return out, nil
+}
+
+// ahead reads the terms that an order falls under and reserves SKUs in great demand ahead, in a lane of their own; the
+// transaction then only extends what is held.
+func (s *Service) ahead(ctx context.Context, in Place, number string) (*SellingTerms, *inventory.Ahead, error) {
+	terms, err := s.sellingTerms(ctx, s.db, in.Touchpoint, in.Store)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := terms.takes(in.PayWith); err != nil {
+		return nil, nil, err
+	}
+	ahead, err := s.stock.Ahead(ctx, in.basket(number, terms))
+	return terms, ahead, err
+}
+
+// placedOr returns the order of a request that was handled before, whatever stands in the way of placing it now; otherwise
+// it fails with what does.
+func (s *Service) placedOr(ctx context.Context, in Place, hash []byte, why error) (order.Order, error) {
+	if known, err := s.placed(ctx, in, hash); err != nil || known.OrderNo != "" {
+		return known, err
+	}
+	return order.Order{}, why
 }
 
 // placed returns the order of a request that was handled before; none is an order without number.
@@ -217,7 +227,7 @@ func (s *Service) place(ctx context.Context, tx pgx.Tx, number string, in Place,
 	}
 	var card CardFact
 	if in.CardFen > 0 {
-		if card, err = cardPart(in, r.card); err != nil {
+		if card, err = cardPart(in, r.card, r.facts.births); err != nil {
 			return order.Order{}, err
 		}
 	}
@@ -298,11 +308,15 @@ func (s *Service) read(ctx context.Context, tx pgx.Tx, in Place, hash []byte, nu
 		r.key = s.secrets.QueueKey(&b, in.Birth)
 	}
 	product.QueueOffers(&b, in.skus(), r.facts.offers)
+	pickup := in.queuePickup(&b)
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("read for checkout: %w", err)
 	}
 	if r.number != number {
 		return r, nil
+	}
+	if err := pickup(); err != nil {
+		return nil, err
 	}
 	who, err := r.who.Cluster()
 	if err != nil {
@@ -375,10 +389,11 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, in Place, o *order.Order
 	return deliver, nil
 }
 
-// cardPart is what a card pays, pro rata of principal and bonus.
-func cardPart(in Place, c *payment.Card) (CardFact, error) {
+// cardPart is what a card pays, pro rata of principal and bonus. Only its owner pays with it; a card without one is the
+// bearer's. Somebody else's card is as unknown as none.
+func cardPart(in Place, c *payment.Card, births []member.Birth) (CardFact, error) {
 	switch {
-	case c == nil:
+	case c == nil || c.Birth != 0 && !slices.Contains(births, c.Birth):
 		return CardFact{}, payment.ErrNoCard.With("card", in.Card)
 	case c.Status != "active":
 		return CardFact{}, payment.ErrCardState.With("card", in.Card, "state", c.Status)

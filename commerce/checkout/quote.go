@@ -46,8 +46,12 @@ func (s *Service) Quote(ctx context.Context, b Basket) (Quote, error) {
 	var batch pgx.Batch
 	queueTerms(&batch, b.Touchpoint, b.Store, &f.terms)
 	product.QueueOffers(&batch, b.skus(), f.offers)
+	pickup := b.queuePickup(&batch)
 	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
 		return Quote{}, fmt.Errorf("quote: %w", err)
+	}
+	if err := pickup(); err != nil {
+		return Quote{}, err
 	}
 	if f.terms == nil {
 		return Quote{}, ErrNoTerms.With("touchpoint", b.Touchpoint)

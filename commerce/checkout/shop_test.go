@@ -93,6 +93,9 @@ func openShop(t testing.TB) *shop {
 		if err != nil {
 			return err
 		}
+		if _, err := org.Ensure(ctx, tx, []string{"S1"}, org.KindStore, noon); err != nil {
+			return err
+		}
 		if _, err := s.points.CreateProgramme(ctx, tx, points.Programme{Code: "points", Name: "积分", ValuePoints: 1, ValueFen: 1, EarnFen: 100}); err != nil {
 			return err
 		}

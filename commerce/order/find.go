@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,6 +122,33 @@ func (s *Service) Within(ctx context.Context, db pg.DB, scope auth.Scope, orderN
 		return Order{}, ErrNotFound.With("order", orderNo)
 	}
 	return load(ctx, db, orderNo, false)
+}
+
+// Managed is Within for what the scope may change: orders of its own stores and those it sells. Having led the sale gives a
+// sight of the order and no more; then it fails with auth.ErrForbidden.
+func (s *Service) Managed(ctx context.Context, db pg.DB, scope auth.Scope, orderNo string) (Order, error) {
+	o, err := s.Within(ctx, db, scope, orderNo)
+	if err != nil {
+		return Order{}, err
+	}
+	if !scope.All && !slices.Contains(scope.Stores, o.Store) && !slices.Contains(scope.Stores, o.SellerUnit) {
+		return Order{}, auth.ErrForbidden
+	}
+	return o, nil
+}
+
+// For returns the order as the actor may see it: contract terms and cost prices are for finance and administrators of the
+// whole brand, and for the partner who sells.
+func (o Order) For(by auth.Actor) Order {
+	if by.Scope.All && by.Has(auth.RoleFinance, auth.RoleAdmin) || by.Has(auth.RolePartner) && slices.Contains(by.Scope.Stores, o.SellerUnit) {
+		return o
+	}
+	o.Terms = nil
+	o.Lines = slices.Clone(o.Lines)
+	for i := range o.Lines {
+		o.Lines[i].CostPriceFen = nil
+	}
+	return o
 }
 
 // KindReceiver is the kind under which receivers are sealed.

@@ -53,22 +53,28 @@ type orderFindInput struct {
 }
 
 func (h handlers) find(ctx context.Context, in *orderFindInput) (*api.PageOutput[Order], error) {
-	scope := auth.ScopeFrom(ctx)
+	by, err := auth.ActorFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
 	limit := min(cmp.Or(max(in.Limit, 0), 50), 200)
 	f := Filter{
 		Status: in.Status, Touchpoint: in.Touchpoint, Store: in.Store, SKU: in.SKU, Number: in.Number, From: in.From, To: in.To,
 		Cursor: in.Cursor, Limit: limit + 1,
 	}
 	if in.Member != 0 {
-		who, err := cluster.Within(ctx, h.s.db, scope, member.Birth(in.Member))
+		who, err := cluster.Within(ctx, h.s.db, by.Scope, member.Birth(in.Member))
 		if err != nil {
 			return nil, err
 		}
 		f.Births = who.Births
 	}
-	all, err := h.s.Find(ctx, h.s.db, scope, f)
+	all, err := h.s.Find(ctx, h.s.db, by.Scope, f)
 	if err != nil {
 		return nil, err
+	}
+	for i := range all {
+		all[i] = all[i].For(by)
 	}
 	return api.NewPage(all, limit, cursor), nil
 }
@@ -79,11 +85,15 @@ type OrderPath struct {
 }
 
 func (h handlers) get(ctx context.Context, in *OrderPath) (*api.Body[Order], error) {
-	o, err := h.s.Within(ctx, h.s.db, auth.ScopeFrom(ctx), in.No)
+	by, err := auth.ActorFrom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &api.Body[Order]{Body: o}, nil
+	o, err := h.s.Within(ctx, h.s.db, by.Scope, in.No)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Body[Order]{Body: o.For(by)}, nil
 }
 
 func (h handlers) events(ctx context.Context, in *OrderPath) (*api.PageOutput[Event], error) {
@@ -116,7 +126,7 @@ func (h handlers) reveal(ctx context.Context, in *receiverRevealInput) (*api.Bod
 	if in.Body.Purpose == "" {
 		return nil, invalid("purpose", "请说明用途", "say what it is needed for")
 	}
-	o, err := h.s.Within(ctx, h.s.db, by.Scope, in.No)
+	o, err := h.s.Managed(ctx, h.s.db, by.Scope, in.No)
 	if err != nil {
 		return nil, err
 	}

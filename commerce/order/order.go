@@ -76,7 +76,7 @@ type Order struct {
 	RefundedFen   money.Fen         `json:"refunded_fen"`
 	Receiver      Receiver          `json:"receiver"`
 	Invoice       *Invoice          `json:"invoice,omitempty"`
-	Terms         json.RawMessage   `json:"terms,omitempty" doc:"contract version, roles and rates, frozen at payment"`
+	Terms         json.RawMessage   `json:"terms,omitempty" doc:"contract version, roles and rates, frozen at payment; for finance and for the partner who sells"`
 	Source        string            `json:"source" doc:"who placed it: an API key, a till"`
 	PlacedAt      time.Time         `json:"placed_at"`
 	PayBy         *time.Time        `json:"pay_by,omitempty"`
@@ -112,7 +112,7 @@ type Line struct {
 	TagPriceFen    *money.Fen `json:"tag_price_fen"`
 	RetailPriceFen *money.Fen `json:"retail_price_fen"`
 	MemberPriceFen *money.Fen `json:"member_price_fen"`
-	CostPriceFen   *money.Fen `json:"cost_price_fen"`
+	CostPriceFen   *money.Fen `json:"cost_price_fen,omitempty" doc:"for finance and for the partner who sells"`
 	UnitPriceFen   money.Fen  `json:"unit_price_fen" doc:"price before discounts"`
 	Quantity       int64      `json:"quantity"`
 	ListFen        money.Fen  `json:"list_fen"`

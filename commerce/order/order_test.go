@@ -15,6 +15,7 @@ import (
 	"github.com/lianke/lianke/internal/crypt"
 	"github.com/lianke/lianke/internal/events"
 	"github.com/lianke/lianke/internal/jobs"
+	"github.com/lianke/lianke/internal/money"
 	"github.com/lianke/lianke/internal/pg"
 	"github.com/lianke/lianke/internal/pg/pgtest"
 	"github.com/lianke/lianke/member"
@@ -214,6 +215,50 @@ func TestFindKeepsToTheScope(t *testing.T) {
 	require.ErrorIs(t, err, order.ErrNotFound)
 	_, err = b.s.Within(ctx, b.db, auth.Scope{Stores: []string{"S1"}}, "F1")
 	require.NoError(t, err)
+}
+
+// Having led a sale shows the order and lets nobody change it.
+func TestLeadingGrantsReadingOnly(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	ctx := t.Context()
+	o := b.sample(t, "L1")
+	o.SellerUnit = "P1"
+	require.NoError(t, b.s.Create(ctx, b.db, o, "test"))
+	for unit, want := range map[string]error{"S1": nil, "P1": nil, "S2": auth.ErrForbidden, "S3": order.ErrNotFound} {
+		_, err := b.s.Managed(ctx, b.db, auth.Scope{Stores: []string{unit}}, "L1")
+		require.ErrorIs(t, err, want, unit)
+	}
+	_, err := b.s.Within(ctx, b.db, auth.Scope{Stores: []string{"S2"}}, "L1")
+	require.NoError(t, err)
+	_, err = b.s.Managed(ctx, b.db, auth.Everything, "L1")
+	require.NoError(t, err)
+}
+
+func TestContractAndCostAreForThoseConcerned(t *testing.T) {
+	t.Parallel()
+	cost := money.Fen(1_000)
+	o := order.Order{SellerUnit: "P1", Store: "S1", LeadUnit: "S2", Terms: []byte(`{"contract":{}}`), Lines: []order.Line{{SKU: "bag", CostPriceFen: &cost}}}
+	all, own := auth.Scope{All: true}, auth.Scope{Stores: []string{"P1", "S1"}}
+	for name, c := range map[string]struct {
+		role  auth.Role
+		scope auth.Scope
+		sees  bool
+	}{
+		"finance":                    {auth.RoleFinance, all, true},
+		"admin":                      {auth.RoleAdmin, all, true},
+		"finance of a part":          {auth.RoleFinance, own, false},
+		"the partner who sells":      {auth.RolePartner, own, true},
+		"a partner below":            {auth.RolePartner, auth.Scope{Stores: []string{"S1"}}, false},
+		"the store":                  {auth.RoleManager, own, false},
+		"a shop front of everything": {auth.RoleShop, all, false},
+		"merchandisers":              {auth.RoleMerchandiser, all, false},
+	} {
+		got := o.For(auth.Actor{Roles: []auth.Role{c.role}, Scope: c.scope})
+		require.Equal(t, c.sees, got.Terms != nil, name)
+		require.Equal(t, c.sees, got.Lines[0].CostPriceFen != nil, name)
+	}
+	require.NotNil(t, o.Lines[0].CostPriceFen, "the order itself stays as it is")
 }
 
 func TestSplitAndMerge(t *testing.T) {

@@ -24,6 +24,21 @@ func Subtree(ctx context.Context, db pg.DB, code string) ([]string, error) {
 
 const lockTree = `SELECT pg_advisory_xact_lock(hashtextextended('commerce.org_units', 0))`
 
+const selectKinds = `
+SELECT code, kind
+FROM commerce.org_units
+WHERE code = ANY(@codes)`
+
+// QueueKinds asks in a batch of the caller's for the kinds of units; units that are not known are left out.
+func QueueKinds(b *pgx.Batch, units []string, kinds map[string]Kind) {
+	b.Queue(selectKinds, pg.Args{"codes": units}).Query(func(rows pgx.Rows) error {
+		var code string
+		var kind Kind
+		_, err := pgx.ForEachRow(rows, []any{&code, &kind}, func() error { kinds[code] = kind; return nil })
+		return err
+	})
+}
+
 const selectParents = `SELECT code, coalesce(parent, '') FROM commerce.org_units`
 
 // LockTree keeps others from changing the tree until the transaction ends, and returns the parent of each unit.

@@ -43,6 +43,7 @@ type Payment struct {
 	RefundedFen   money.Fen  `json:"refunded_fen"`
 	State         State      `json:"state"`
 	PrepayID      string     `json:"-"`
+	PreparedAt    *time.Time `json:"-"`
 	TransactionID *string    `json:"transaction_id,omitempty"`
 	ExpiresAt     time.Time  `json:"expires_at"`
 	PaidAt        *time.Time `json:"paid_at,omitempty"`
@@ -55,6 +56,14 @@ func New(orderNo string, tenderNo int, account string, amount money.Fen, now, un
 		ID: id.New(), OrderNo: orderNo, TenderNo: tenderNo, Provider: ProviderWeChat, Account: account, OutTradeNo: orderNo,
 		AmountFen: amount, State: StateCreated, ExpiresAt: until, CreatedAt: now,
 	}
+}
+
+// prepayLife is how long a prepay id is used; WeChat Pay forgets it after two hours.
+const prepayLife = 100 * time.Minute
+
+// prepared reports whether the provider still knows the prepay id.
+func (p Payment) prepared(now time.Time) bool {
+	return p.PrepayID != "" && p.PreparedAt != nil && now.Before(p.PreparedAt.Add(prepayLife))
 }
 
 // Receipt is what a provider says about a payment that succeeded.

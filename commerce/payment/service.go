@@ -74,7 +74,7 @@ func (s *Service) Refunds(ctx context.Context, db pg.DB, orderNo string) ([]Refu
 }
 
 // Prepare makes the payment of an order payable at the provider and returns what the member's device needs to pay. It may
-// be called again. It fails with ErrNotFound, ErrState, ErrNoMerchant or ErrProvider.
+// be called again, and asks the provider again once what it said is about to run out. It fails with ErrNotFound, ErrState, ErrNoMerchant or ErrProvider.
 func (s *Service) Prepare(ctx context.Context, orderNo, description, openid string) (Invocation, error) {
 	all, err := s.OfOrder(ctx, s.db, orderNo)
 	if err != nil {
@@ -91,12 +91,12 @@ func (s *Service) Prepare(ctx context.Context, orderNo, description, openid stri
 	if s.gateway == nil {
 		return Invocation{}, ErrNoMerchant.With("account", p.Account)
 	}
-	if p.PrepayID == "" {
+	if !p.prepared(now) {
 		if p.PrepayID, err = s.gateway.Prepay(ctx, p, description, openid); err != nil {
 			return Invocation{}, fmt.Errorf("prepare payment of order %s: %w", orderNo, err)
 		}
 		// The callback may have been faster: then the payment is paid, and stays so.
-		tag, err := s.db.Exec(ctx, prepareSQL, pg.Args{"id": p.ID, "prepay_id": p.PrepayID, "now": s.clock.Now()})
+		tag, err := s.db.Exec(ctx, prepareSQL, pg.Args{"id": p.ID, "prepay_id": p.PrepayID, "now": now})
 		if err != nil {
 			return Invocation{}, fmt.Errorf("keep prepared payment of order %s: %w", orderNo, err)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 const paymentColumns = `id, order_no, tender_no, provider, account, out_trade_no, amount_fen, received_fen, refunded_fen, state, prepay_id,
-    transaction_id, expires_at, paid_at, created_at`
+    prepared_at, transaction_id, expires_at, paid_at, created_at`
 
 const insertPaymentSQL = `
 INSERT INTO commerce.payments (id, order_no, tender_no, provider, account, out_trade_no, amount_fen, state, expires_at, checked_at, created_at, updated_at)
@@ -63,7 +63,7 @@ func payments(ctx context.Context, db pg.DB, sql string, args pg.Args) ([]Paymen
 
 const prepareSQL = `
 UPDATE commerce.payments
-SET state = 'prepared', prepay_id = @prepay_id, updated_at = @now, checked_at = @now
+SET state = 'prepared', prepay_id = @prepay_id, prepared_at = @now, updated_at = @now, checked_at = @now
 WHERE id = @id AND state IN ('created', 'prepared')`
 
 const receiveSQL = `

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/lianke/lianke/channels/sandbox"
 	"github.com/lianke/lianke/channels/sandbox/sandboxtest"
 	"github.com/lianke/lianke/commerce/payment"
+	"github.com/lianke/lianke/internal/clock"
 	"github.com/lianke/lianke/internal/id"
 	"github.com/lianke/lianke/internal/ledger"
 	"github.com/lianke/lianke/internal/money"
@@ -137,6 +139,43 @@ func TestPaidByCallback(t *testing.T) {
 	o.sandbox.Clock.Advance(20 * time.Second)
 	require.Equal(t, 1, o.sandbox.Pump(ctx))
 	require.Len(t, o.arrived, 2)
+}
+
+// asked counts how often the provider is asked for a prepay id; the calls that a test does not expect panic.
+type asked struct {
+	payment.Gateway
+	ids []string
+}
+
+func (g *asked) Prepay(context.Context, payment.Payment, string, string) (string, error) {
+	g.ids = append(g.ids, fmt.Sprint("wx", len(g.ids)))
+	return g.ids[len(g.ids)-1], nil
+}
+
+func (g *asked) Invoke(_, prepayID string, _ time.Time) (payment.Invocation, error) {
+	return payment.Invocation{Package: prepayID}, nil
+}
+
+// A prepay id is used again while the provider knows it, and asked for anew before it does not.
+func TestPrepayIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := pgtest.Tx(t)
+	clk := clock.NewVirtual(time.Date(2026, 11, 11, 4, 0, 0, 0, time.UTC))
+	g := &asked{}
+	s := payment.NewService(db, clk, slog.New(slog.DiscardHandler), g, ledger.New())
+	var b pgx.Batch
+	payment.QueueCreate(&b, payment.New("261111DDDD", 1, "main", 100, clk.Now(), clk.Now().Add(24*time.Hour)))
+	require.NoError(t, db.SendBatch(ctx, &b).Close())
+	for _, c := range []struct {
+		after time.Duration
+		want  string
+	}{{0, "wx0"}, {99 * time.Minute, "wx0"}, {time.Minute, "wx1"}, {99 * time.Minute, "wx1"}, {3 * time.Hour, "wx2"}} {
+		clk.Advance(c.after)
+		i, err := s.Prepare(ctx, "261111DDDD", "order", "openid-1")
+		require.NoError(t, err)
+		require.Equal(t, c.want, i.Package)
+	}
 }
 
 func TestCallbacksThatAreNotBelieved(t *testing.T) {

@@ -186,6 +186,27 @@ func (s *Service) FindOperators(ctx context.Context, after string, limit int) ([
 	return pgx.CollectRows(rows, pgx.RowToStructByName[Operator])
 }
 
+const operatorSQL = `
+SELECT id, login, name, roles, org, active, version, created_at, updated_at
+FROM core.operators
+WHERE id = @id`
+
+// Operator returns an operator; known is false if there is none.
+func (s *Service) Operator(ctx context.Context, operator id.UUID) (op Operator, known bool, err error) {
+	rows, err := s.db.Query(ctx, operatorSQL, pg.Args{"id": operator})
+	if err != nil {
+		return Operator{}, false, fmt.Errorf("find operator %s: %w", operator, err)
+	}
+	op, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Operator])
+	if pg.NoRows(err) {
+		return Operator{}, false, nil
+	}
+	if err != nil {
+		return Operator{}, false, fmt.Errorf("find operator %s: %w", operator, err)
+	}
+	return op, true, nil
+}
+
 // Session is what a successful sign-in gives.
 type Session struct {
 	Token     string

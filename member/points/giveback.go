@@ -29,14 +29,23 @@ type Refund struct {
 // member by now and became a debt cancel that debt. It locks the members concerned and fails with ErrNoMove, ErrExceeds
 // or ErrKeyReused.
 func (s *Service) Refund(ctx context.Context, tx pgx.Tx, in Refund) (Outcome, error) {
-	out, err := s.refund(ctx, tx, in)
+	out, err := s.refund(ctx, tx, in, true)
 	if err != nil {
 		return "", fmt.Errorf("refund spend %s: %w", in.Spend, err)
 	}
 	return out, nil
 }
 
-func (s *Service) refund(ctx context.Context, tx pgx.Tx, in Refund) (Outcome, error) {
+// Release is Refund for a hold that was never captured: as the hold logged nothing, neither does this.
+func (s *Service) Release(ctx context.Context, tx pgx.Tx, in Refund) (Outcome, error) {
+	out, err := s.refund(ctx, tx, in, false)
+	if err != nil {
+		return "", fmt.Errorf("release hold %s: %w", in.Spend, err)
+	}
+	return out, nil
+}
+
+func (s *Service) refund(ctx context.Context, tx pgx.Tx, in Refund, tell bool) (Outcome, error) {
 	spend, err := loadMove(ctx, tx, in.Spend, moveSpend)
 	if err != nil {
 		return "", err
@@ -90,8 +99,10 @@ func (s *Service) refund(ctx context.Context, tx pgx.Tx, in Refund) (Outcome, er
 		ledger.Posting{Account: accountOutstanding, Amount: g.outstanding},
 		ledger.Posting{Account: accountExpired, Amount: g.expired},
 		ledger.Posting{Account: accountDebt, Amount: g.debt})
-	// As with returned orders, what is given back counts negative.
-	c.tell(m, activity.KeyPointsSpent, -m.Points, member.ModeLive)
+	if tell {
+		// As with returned orders, what is given back counts negative.
+		c.tell(m, activity.KeyPointsSpent, -m.Points, member.ModeLive)
+	}
 	return Done, s.write(ctx, tx, c)
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // A hold is a spend of an order that waits for its money: the points are drawn from their lots at once, so that nobody
-// spends them twice, and Refund gives them back if the order ends. Only Capture, when the order is paid, logs points_spent.
+// spends them twice, and Release gives them back if the order ends. Only Capture, when the order is paid, logs points_spent.
 
 // ofMember are the births of the member of @birth.
 const ofMember = `ARRAY(SELECT c.birth FROM member.births r JOIN member.births c ON c.root = r.root WHERE r.birth = @birth)`

@@ -48,7 +48,7 @@ func TestSignIn(t *testing.T) {
 	r.Header.Set("Cookie", auth.SessionCookie+"="+session.Token)
 	actor, err := s.Authenticate(r)
 	require.NoError(t, err)
-	require.Equal(t, auth.Scope{Stores: []string{"hubin-1", "hubin-2"}, Associate: &op.ID, Reveal: true}, actor.Scope)
+	require.Equal(t, auth.Scope{Org: "hubin", Stores: []string{"hubin-1", "hubin-2"}, Associate: &op.ID, Reveal: true}, actor.Scope)
 
 	// it ends with time, with sign-out, and at once when the operator changes
 	clk.Advance(13 * time.Hour)

@@ -233,7 +233,7 @@ SET first_at = LEAST(e.first_at, EXCLUDED.first_at), last_at = GREATEST(e.last_a
 FROM unnest($1::bigint[]) AS v (r) WHERE m.id = v.r`, sortedIDs(grown), b.at)
 	q.Queue(`INSERT INTO rows.reach (id, channel, birth, granted) SELECT r, c, b, false FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS v (r, c, b) ON CONFLICT DO NOTHING`,
 		reachRoots, channels, reachBirths)
-	q.Queue(`INSERT INTO rows.feed_inbox (shard, birth, key, occurred_at, mode) SELECT abs(hashint8(r) % 8), r, '$identity', $2, 'backfill' FROM unnest($1::bigint[]) AS v (r)`,
+	q.Queue(`INSERT INTO rows.feed_inbox (birth, key, occurred_at, mode) SELECT r, '$identity', $2, 'backfill' FROM unnest($1::bigint[]) AS v (r)`,
 		append(sortedIDs(changed), olds...), b.at)
 	return tx.SendBatch(ctx, &q).Close()
 }

@@ -75,8 +75,8 @@ func TestCommonOrderFromQuoteToPaid(t *testing.T) {
 	s.check(t, "paid ten times")
 }
 
-// Five round trips: begin, read, write, reserve, commit.
-func TestPlaceTakesFiveRoundTrips(t *testing.T) {
+// Six round trips: begin, read, write, reserve (lock and read, then write), commit.
+func TestPlaceTakesSixRoundTrips(t *testing.T) {
 	t.Parallel()
 	s := openShop(t)
 	birth, code := s.member(t, phone(1), 2_500)
@@ -87,7 +87,7 @@ func TestPlaceTakesFiveRoundTrips(t *testing.T) {
 	s.wrapped.tap = func(int) error { return nil }
 	_, err = s.Place(t.Context(), in)
 	require.NoError(t, err)
-	require.Equal(t, 5, s.wrapped.n)
+	require.Equal(t, 6, s.wrapped.n)
 }
 
 func TestRequestIsPlacedOnce(t *testing.T) {

@@ -3,12 +3,12 @@
 //
 // # Transactions
 //
-// Place is one transaction of five round trips, with no network inside:
+// Place is one transaction of six round trips, with no network inside:
 //
 //	begin
 //	read     take the request's key ▸ lock member, coupons, lots, card ▸ read goods and prices
 //	write    coupon locked ▸ points drawn ▸ card drawn ▸ order, lines, units, tenders, event ▸ payment ▸ commerce.order.placed
-//	reserve  stock, last, so that its locks live for one flush
+//	reserve  stock, last, so that its locks live for one flush: lock and read ▸ write what was decided
 //	commit
 //
 // Between read and write the basket is priced again, purely, and compared with the hash in the quote's token: nobody is sold

@@ -92,7 +92,7 @@ type errPlaced struct{ orderNo string }
 func (e errPlaced) Error() string { return "placed as " + e.orderNo }
 
 // Place prices the basket again under its locks, compares with the quote, and stores the order together with everything it
-// holds, in one transaction of five round trips. The same request again returns the order as it is now. It fails with
+// holds, in one transaction of six round trips. The same request again returns the order as it is now. It fails with
 // ErrInvalid, ErrQuote, ErrChanged, ErrKeyReused, ErrNotSold, ErrNoTerms, ErrTender, the refusal of the touchpoint
 // (org.ErrNotOffered …), a fault of coupons, points, card or stock; then nothing has happened.
 func (s *Service) Place(ctx context.Context, in Place) (order.Order, error) {

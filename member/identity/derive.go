@@ -70,7 +70,8 @@ func (c *change) compare(before map[member.Birth]birthRow) diff {
 	seen := map[member.ID]bool{}
 	for k := range c.added {
 		r := member.ID(c.births[k.a].root)
-		if _, changed := d.roots[r]; !changed && !seen[r] && c.births[k.b].root == member.Birth(r) && len(c.reachable(r, true)) > 0 {
+		// As member.seen_at counts: whatever the primary key of an observation was seen with.
+		if _, changed := d.roots[r]; !changed && !seen[r] && len(c.reachable(r, true)) > 0 {
 			seen[r] = true
 		}
 	}

@@ -467,7 +467,10 @@ func (r *demoRun) checkRehearsal(ctx context.Context, rep *demoReport) error {
 		if err := r.journeys.Traces(ctx, code, keep(real)); err != nil {
 			return err
 		}
-		_, err := r.journeys.Simulate(ctx, code, journeys.SimulateOptions{From: r.world.LiveFrom, To: r.now.Now(), LiveOnly: true, Trace: keep(rehearsed)})
+		// A simulation ends before To; what happened at the very instant at which the clock stands is to be in it.
+		_, err := r.journeys.Simulate(ctx, code, journeys.SimulateOptions{
+			From: r.world.LiveFrom, To: r.now.Now().Add(time.Microsecond), LiveOnly: true, Trace: keep(rehearsed),
+		})
 		if err != nil {
 			return err
 		}
